@@ -1,0 +1,1 @@
+"""Networks only: backbones, segmentation head, losses, and the safetensors artefacts that hold them."""
