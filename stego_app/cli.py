@@ -1,0 +1,99 @@
+"""The command ``stego``: every room is put together here, and nowhere else."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from models.errors import StegoError
+from stego_app.commands.classes import classes
+from stego_app.commands.demo import demo
+from stego_app.commands.doctor import doctor
+from stego_app.commands.evaluate import evaluate
+from stego_app.commands.label import label
+from stego_app.commands.train import train
+
+app = typer.Typer(
+    name="stego",
+    help="Segment images without labels: a folder of images in, data-set-consistent pixel classes out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+pretrain_app = typer.Typer(help="Train a backbone without labels.", no_args_is_help=True)
+app.add_typer(pretrain_app, name="pretrain")
+app.command()(demo)
+app.command()(label)
+app.command()(train)
+app.command(name="eval")(evaluate)
+app.command()(classes)
+app.command()(doctor)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    """Options of ``stego`` itself."""
+    if version:
+        from stego_app import __version__
+
+        typer.echo(f"stego {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="A segmenter file, or 'default'. Repeat for several.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    max_bytes: Annotated[int, typer.Option(min=1, help="Largest request body, in bytes.")] = 20_000_000,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Largest image, in pixels.")] = 40_000_000,
+    ui: Annotated[bool, typer.Option(help="Mount the browser page at /.")] = True,
+) -> None:
+    """Serve REST at /v1 and the browser page at /."""
+    from api import ServiceSettings
+    from api import serve as run
+
+    run(ServiceSettings(models=tuple(model or ["default"]), host=host, port=port, device=device, max_bytes=max_bytes, max_pixels=max_pixels, ui=ui))
+
+
+@app.command()
+def ui(
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="A segmenter file, or 'default'. Repeat for several.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 7860,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Open the browser page alone, on this machine only."""
+    serve(model=model, port=port, device=device, host="127.0.0.1", max_bytes=20_000_000, max_pixels=40_000_000, ui=True)
+
+
+def main() -> None:
+    """Run the command line; a user sees one line for each problem, never a traceback."""
+    # Hubs may be asked for weights by name; nothing else of theirs is wanted in a terminal.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        app(standalone_mode=True)
+    except StegoError as error:
+        _leave(f"stego: {error}", error.exit_code)
+    except KeyboardInterrupt:
+        _leave("stego: interrupted; run the same command again to go on from here", 130)
+    except BrokenPipeError:
+        os._exit(141)  # the reader left: nothing more can be said to it
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        _leave(f"stego: {error.filename or 'disk'}: no space left on the disk; free some and run the same command again", 2)
+
+
+def _leave(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

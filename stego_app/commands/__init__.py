@@ -1,0 +1,1 @@
+"""The command line, one command a file. Each imports what it needs inside its function, so that ``--help`` is instant."""

@@ -1,0 +1,120 @@
+"""The segmenter file: clusters, tree, edits and settings, with the backbone's weights or the name of the embedded one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.artifact import ArtifactError, read_artifact, write_artifact
+from models.backbone import Backbone, BackboneSpec, backbone_from_tensors
+from models.backbone_sources import DEFAULT, load_backbone
+from models.quantize import pack_state
+from stego_app.clusters import ClusterModel
+from stego_app.edits import Edit, edits_from_json, edits_to_json
+
+_BACKBONE_PREFIX = "backbone."
+_CLUSTERS_PREFIX = "clusters."
+
+
+class SegmenterSettings(BaseModel):
+    """How a segmenter looks at an image; stored with it.
+
+    Attributes:
+        resolution: the short side, in pixels, to which images are resized for the backbone.
+        window: side of the square windows, in pixels, into which larger inputs are cut; 0 for never.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resolution: int = Field(default=336, ge=28, le=4096)
+    window: int = Field(default=0, ge=0, le=4096)
+
+
+@dataclass(frozen=True)
+class SegmenterModel:
+    """Everything in a segmenter file.
+
+    Attributes:
+        backbone_name: "default" where the embedded backbone is meant; else the backbone's weights are in the file.
+        shares: (F,) share of training patches of each fine cluster.
+        edits: the person's changes, in order.
+        provenance: data, objective, settings and scores of training, for the record (json).
+    """
+
+    backbone: Backbone
+    backbone_name: str
+    clusters: ClusterModel
+    shares: npt.NDArray[np.float64]
+    settings: SegmenterSettings = SegmenterSettings()
+    edits: tuple[Edit, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_edits(self, edits: tuple[Edit, ...]) -> SegmenterModel:
+        """The same model with another list of edits."""
+        return replace(self, edits=edits)
+
+
+def default_segmenter_path() -> Path:
+    """The general segmenter inside the package."""
+    return Path(str(resources.files("models") / "weights" / "segmenter.safetensors"))
+
+
+def save_segmenter(path: Path, model: SegmenterModel) -> None:
+    """Write ``model`` to ``path`` atomically.
+
+    The embedded backbone is only named, with its fingerprint; any other backbone travels in the file (half
+    precision), so that the file works on a machine that has never seen it.
+    """
+    tensors = {_CLUSTERS_PREFIX + name: tensor for name, tensor in model.clusters.to_tensors().items()}
+    tensors["shares"] = torch.from_numpy(np.ascontiguousarray(model.shares, dtype=np.float64))
+    if model.backbone_name != DEFAULT:
+        packed = pack_state(model.backbone.network.state_dict(), "fp16")
+        tensors |= {_BACKBONE_PREFIX + name: tensor for name, tensor in packed.items()}
+    header = {
+        "backbone": asdict(model.backbone.spec),
+        "backbone_name": model.backbone_name,
+        "backbone_fingerprint": model.backbone.fingerprint,
+        "clusters": model.clusters.header(),
+        "settings": model.settings.model_dump(),
+        "edits": edits_to_json(model.edits),
+        "provenance": dict(model.provenance),
+    }
+    write_artifact(path, "segmenter", tensors, header)
+
+
+def read_segmenter(path: Path) -> SegmenterModel:
+    """Load a segmenter file.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, altered or of another kind; or it needs another embedded backbone.
+        StegoError: an edit in it is not valid.
+    """
+    tensors, header = read_artifact(path, "segmenter")
+    try:
+        clusters = ClusterModel.from_tensors(_under(tensors, _CLUSTERS_PREFIX), header["clusters"])
+        shares = tensors["shares"].double().numpy()
+        settings = SegmenterSettings.model_validate(header["settings"])
+        name = str(header["backbone_name"])
+        edits = edits_from_json(header.get("edits", []), len(shares))
+    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        raise ArtifactError(f"{path}: the segmenter file's header is not complete ({error})") from error
+    spec = BackboneSpec.from_header(header)
+    if name == DEFAULT:
+        backbone = load_backbone(DEFAULT, spec.block)
+        if backbone.fingerprint != header.get("backbone_fingerprint"):
+            raise ArtifactError(f"{path}: made for another release's embedded backbone; train it again with `stego train`")
+    else:
+        backbone = backbone_from_tensors(_under(tensors, _BACKBONE_PREFIX), spec, None, origin=str(path))
+    return SegmenterModel(backbone, name, clusters, shares, settings, edits, header.get("provenance", {}))
+
+
+def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
