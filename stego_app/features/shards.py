@@ -1,0 +1,139 @@
+"""Shards of the feature cache: one safetensors file each, written whole or not at all, read through a memory map.
+
+A shard holds ``tokens`` (T, C) fp16, all entries one after the other, and ``pooled`` (n, C) float32; its metadata lists
+the entries. A file that exists under its final name is complete, so a killed build loses only the shard it was filling.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+
+from models.errors import StegoError
+
+SUFFIX = ".safetensors"
+_PART = ".part"
+_STALE_SECONDS = 24 * 3600  # a temporary file this old belongs to no running build
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where the features of one image (or crop) lie.
+
+    Attributes:
+        key: SHA-256 of the file's bytes, with ``#crop0`` to ``#crop4`` for a crop.
+        height, width: of the grid of patches.
+        shard: the file.
+        row: its place among the shard's entries, so its row of ``pooled``.
+        start: its first row of ``tokens``.
+    """
+
+    key: str
+    height: int
+    width: int
+    shard: Path
+    row: int
+    start: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """Features of one image (or crop) on their way to a shard: tokens (h·w, C) fp16 and pooled (C,) float32."""
+
+    key: str
+    height: int
+    width: int
+    tokens: npt.NDArray[np.float16]
+    pooled: npt.NDArray[np.float32]
+
+
+class Shard:
+    """A shard opened for reading; ``tokens`` stays on disk until rows of it are touched."""
+
+    def __init__(self, path: Path) -> None:
+        header, offset = _header(path)
+        self.tokens: npt.NDArray[np.float16] = _mapped(path, header["tokens"], offset, np.float16)
+        self.pooled: npt.NDArray[np.float32] = _mapped(path, header["pooled"], offset, np.float32)
+
+
+def write_shard(folder: Path, name: str, blocks: Sequence[Block]) -> Path:
+    """Write ``blocks`` as the shard ``name`` of ``folder``, atomically.
+
+    Raises:
+        StegoError: the folder cannot be written, or the disk is full.
+    """
+    path = folder / f"{name}{SUFFIX}"
+    entries = [[block.key, block.height, block.width] for block in blocks]
+    tensors = {"tokens": np.concatenate([block.tokens for block in blocks]), "pooled": np.stack([block.pooled for block in blocks])}
+    temporary: str | None = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.", suffix=_PART)
+        os.close(handle)
+        save_file(tensors, temporary, metadata={"entries": json.dumps(entries)})
+        os.chmod(temporary, 0o644)  # mkstemp makes it private to its owner; a cache may be shared
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        megabytes = sum(array.nbytes for array in tensors.values()) / 1e6
+        raise StegoError(
+            f"{folder}: cannot write {megabytes:.0f} MB of the feature cache ({error}); free space or set STEGO_CACHE to another folder"
+        ) from error
+    return path
+
+
+def read_entries(folder: Path) -> dict[str, Entry]:
+    """All entries of the whole shards in ``folder``, by key; damaged files are passed over, so their images are computed again."""
+    entries: dict[str, Entry] = {}
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        try:
+            header, offset = _header(path)
+            listed = json.loads(header["__metadata__"]["entries"])
+            if offset + header["tokens"]["data_offsets"][1] > path.stat().st_size or offset + header["pooled"]["data_offsets"][1] > path.stat().st_size:
+                continue
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        start = 0
+        for row, (key, height, width) in enumerate(listed):
+            entries.setdefault(key, Entry(key, height, width, path, row, start))
+            start += height * width
+    return entries
+
+
+def remove_stale_parts(folder: Path) -> None:
+    """Delete what killed builds left half written, unless it is so new that another build may be writing it."""
+    for path in folder.glob(f".*{_PART}"):
+        try:
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                path.unlink()
+        except OSError:  # removed by another process in the meantime
+            continue
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file and the offset of its data (the published layout: u64 length, JSON, data)."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 0 < length < path.stat().st_size:
+            raise ValueError(f"{path}: not a safetensors file")
+        header = json.loads(file.read(length))
+    if not isinstance(header, dict):
+        raise ValueError(f"{path}: not a safetensors file")
+    return header, 8 + length
+
+
+def _mapped(path: Path, described: dict[str, Any], offset: int, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    shape = tuple(described["shape"])
+    return np.memmap(path, dtype=dtype, mode="r", offset=offset + described["data_offsets"][0], shape=shape)
