@@ -1,0 +1,266 @@
+"""The front door: load a segmenter, give it images, get segments with the same classes in every image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.errors import StegoError
+from stego_app.classes import ClassTable, class_table, split_in_two
+from stego_app.edits import Edit, Ignore, Merge, Recolour, Rename, Split, checked_name, parse_color
+from stego_app.encoder import Encoded, encode_images
+from stego_app.features.extract import device_of, precision_of
+from stego_app.progress import Progress, silent
+from stego_app.segmentation import Segmentation, finish
+from stego_app.segmenter_file import SegmenterModel, default_segmenter_path, read_segmenter, save_segmenter
+
+
+class Segmenter:
+    """Images in, class maps out. Immutable: every edit gives a new segmenter that shares the networks."""
+
+    def __init__(self, model: SegmenterModel, *, device: str = "auto", precision: str = "auto", name: str = "segmenter") -> None:
+        self.model = model
+        self.name = name
+        self.device = device_of(device)
+        self.precision = precision_of(precision, self.device)
+        self._backbone = model.backbone.to(self.device).eval()
+        self._clusters = model.clusters
+        self._table = lru_cache(maxsize=64)(self._make_table)
+
+    @classmethod
+    def load(cls, name_or_path: str | Path = "default", *, device: str = "auto", precision: str = "auto") -> Segmenter:
+        """The embedded general segmenter ("default"), or the one in a file.
+
+        Raises:
+            StegoError: no such file, or a file that is damaged or of another kind.
+        """
+        embedded = str(name_or_path) == "default"
+        path = default_segmenter_path() if embedded else Path(name_or_path)
+        return cls(read_segmenter(path), device=device, precision=precision, name="default" if embedded else path.stem)
+
+    @classmethod
+    def fit_folder(
+        cls,
+        images: Path,
+        *,
+        classes: int | None = None,
+        resolution: int | None = None,
+        backbone: str = "default",
+        device: str = "auto",
+        cache: Path | None = None,
+        seed: int = 0,
+        progress: Progress = silent,
+    ) -> Segmenter:
+        """A segmenter whose classes are those of a folder of images: features and closed-form clusters, no gradient step.
+
+        Raises:
+            StegoError: no readable image, or more classes asked for than the images can tell apart.
+        """
+        from stego_app.training_run import TrainConfig, fit_clusters
+
+        given = {"resolution": resolution, "seed": seed, "device": device, "backbone": backbone, "classes": classes or "auto", "cache": cache}
+        config = TrainConfig.model_validate({"data": str(images), **{name: value for name, value in given.items() if value is not None}})
+        return cls(fit_clusters(config, progress), device=device, name=images.name)
+
+    # What it knows -----------------------------------------------------------------------------------------------
+
+    @property
+    def default_classes(self) -> int:
+        """The number of parts into which the tree is cut unless another is asked for."""
+        return self._clusters.classes
+
+    @property
+    def max_classes(self) -> int:
+        """The finest granularity: the number of fine clusters."""
+        return len(self.model.shares)
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """The person's changes, in order."""
+        return self.model.edits
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change whenever the labels could: weights, clusters or edits."""
+        digest = hashlib.sha256(self.model.backbone.fingerprint.encode())
+        for name, tensor in sorted(self._clusters.to_tensors().items()):
+            digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+        digest.update(json.dumps([self.model.settings.model_dump(), self.default_classes, repr(self.edits)]).encode())
+        return digest.hexdigest()[:16]
+
+    def table(self, classes: int | None = None) -> ClassTable:
+        """The classes at a granularity, with names, colours and the leaves they are made of.
+
+        Raises:
+            StegoError: ``classes`` is not between 1 and `max_classes`.
+        """
+        count = self.default_classes if classes is None else classes
+        if not 1 <= count <= self.max_classes:
+            raise StegoError(f"classes {count}: this segmenter has {self.max_classes} fine clusters; expected 1 to {self.max_classes}")
+        return self._table(count)
+
+    def _make_table(self, classes: int) -> ClassTable:
+        return class_table(self._clusters.merges, self.model.shares, self.edits, classes)
+
+    def class_names(self, classes: int | None = None) -> list[str]:
+        """Names in the order of labels."""
+        return self.table(classes).names
+
+    def palette(self, classes: int | None = None) -> npt.NDArray[np.uint8]:
+        """Colours (K, 3) in the order of labels."""
+        return self.table(classes).palette
+
+    def info(self) -> dict[str, Any]:
+        """What is known of this segmenter, ready for JSON."""
+        spec = self.model.backbone.spec
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "backbone": {"name": self.model.backbone_name, "architecture": spec.architecture, "depth": spec.depth, "block": spec.block, "patch_size": spec.patch_size},
+            "classes": self.default_classes,
+            "max_classes": self.max_classes,
+            "names": self.class_names(),
+            "resolution": self.model.settings.resolution,
+            "edits": len(self.edits),
+            "provenance": dict(self.model.provenance),
+        }
+
+    # Labelling ---------------------------------------------------------------------------------------------------
+
+    def __call__(
+        self,
+        image: npt.NDArray[np.uint8],
+        *,
+        classes: int | None = None,
+        crf: bool = True,
+        flip: bool = False,
+        resolution: int | None = None,
+        window: int | None = None,
+    ) -> Segmentation:
+        """Segment one image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, of any size.
+            classes: number of classes; the segmenter's own if None.
+            crf: refine edges with a dense CRF.
+            flip: average with the mirrored image.
+            resolution: short side for the backbone, in pixels; the segmenter's own if None.
+            window: side of overlapping windows in pixels, 0 for the whole image at once; the segmenter's own if None.
+
+        Raises:
+            StegoError: not such an array, or ``classes`` out of range.
+        """
+        return self.decode(self.encode(image, flip=flip, resolution=resolution, window=window), classes=classes, crf=crf)
+
+    def batch(self, images: Sequence[npt.NDArray[np.uint8]], *, classes: int | None = None, crf: bool = True, flip: bool = False) -> list[Segmentation]:
+        """Segment several images of any sizes; equal sizes share forward passes."""
+        return [self.decode(encoded, classes=classes, crf=crf) for encoded in self.encode_many(images, flip=flip)]
+
+    def encode(self, image: npt.NDArray[np.uint8], *, flip: bool = False, resolution: int | None = None, window: int | None = None) -> Encoded:
+        """The backbone's part of the work, to be decoded at any granularity afterwards."""
+        return self.encode_many([image], flip=flip, resolution=resolution, window=window)[0]
+
+    def encode_many(
+        self, images: Sequence[npt.NDArray[np.uint8]], *, flip: bool = False, resolution: int | None = None, window: int | None = None
+    ) -> list[Encoded]:
+        """`encode` for several images at once."""
+        for image in images:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+                raise StegoError(f"image of shape {image.shape} and type {image.dtype}: expected (height, width, 3) of uint8")
+        settings = self.model.settings
+        return encode_images(
+            self._backbone,
+            images,
+            resolution=settings.resolution if resolution is None else resolution,
+            window=settings.window if window is None else window,
+            precision=self.precision,
+            flip=flip,
+        )
+
+    def decode(self, encoded: Encoded, *, classes: int | None = None, crf: bool = True) -> Segmentation:
+        """Labels of an encoded image at a granularity; cheap beside `encode`, apart from the CRF."""
+        table = self.table(classes)
+        return finish(encoded.image, self.probabilities(encoded, classes=classes), names=table.names, palette=table.palette, crf=crf)
+
+    def probabilities(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
+        """(K + 1, h, w) probabilities on the patch grid: one row a class in the order of labels, the last for ignored."""
+        table = self.table(classes)
+        fine = torch.softmax(self._clusters.fine_logits(encoded.tokens, encoded.grid) / self._clusters.temperature, dim=1)
+        membership = torch.zeros(self.max_classes, len(table.classes) + 1)
+        rows = np.where(table.leaf_to_label < len(table.classes), table.leaf_to_label, len(table.classes))
+        membership[torch.arange(self.max_classes), torch.from_numpy(rows)] = 1
+        height, width = encoded.grid
+        result: npt.NDArray[np.float32] = (fine @ membership).T.reshape(-1, height, width).contiguous().numpy()
+        return result
+
+    def class_probabilities(
+        self,
+        images: Sequence[npt.NDArray[np.uint8]],
+        *,
+        classes: int | None = None,
+        flip: bool = False,
+        resolution: int | None = None,
+        window: int | None = None,
+    ) -> list[npt.NDArray[np.float32]]:
+        """`probabilities` of several images, without keeping their tokens: what batch labelling needs."""
+        encoded = self.encode_many(images, flip=flip, resolution=resolution, window=window)
+        return [self.probabilities(item, classes=classes) for item in encoded]
+
+    def codes(self, encoded: Encoded) -> torch.Tensor:
+        """The unit codes (h*w, E) of an encoded image."""
+        return self._clusters.codes(encoded.tokens)
+
+    # Editing -----------------------------------------------------------------------------------------------------
+
+    def rename(self, leaves: Iterable[int], name: str) -> Segmenter:
+        """Name the class made of ``leaves`` (see `ClassTable.leaves_of`)."""
+        return self.edited(Rename(tuple(leaves), checked_name(name)))
+
+    def recolour(self, leaves: Iterable[int], color: str) -> Segmenter:
+        """Give the class made of ``leaves`` the colour ``#rrggbb``."""
+        return self.edited(Recolour(tuple(leaves), parse_color(color)))
+
+    def merge(self, groups: Iterable[Iterable[int]]) -> Segmenter:
+        """Make one class of several, each given by its leaves."""
+        parts = [tuple(group) for group in groups]
+        if len(parts) < 2:
+            raise StegoError("merge: expected two or more classes")
+        return self.edited(Merge(tuple(sorted({leaf for group in parts for leaf in group}))))
+
+    def split(self, leaves: Iterable[int]) -> Segmenter:
+        """Split the class made of ``leaves`` in two, where the tree joined it last."""
+        first, second = split_in_two(self._clusters.merges, self.max_classes, leaves)
+        return self.edited(Split((tuple(sorted(first)), tuple(sorted(second)))))
+
+    def ignore(self, leaves: Iterable[int]) -> Segmenter:
+        """Leave the class made of ``leaves`` out: its pixels get the label 255."""
+        return self.edited(Ignore(tuple(leaves)))
+
+    def undo(self, steps: int = 1) -> Segmenter:
+        """Take back the latest edits.
+
+        Raises:
+            StegoError: there are fewer edits than that.
+        """
+        if steps > len(self.edits):
+            raise StegoError(f"undo {steps}: there are only {len(self.edits)} edits to take back")
+        return self._with(self.edits[: len(self.edits) - steps])
+
+    def edited(self, edit: Edit) -> Segmenter:
+        """This segmenter with one more edit."""
+        return self._with((*self.edits, edit))
+
+    def _with(self, edits: tuple[Edit, ...]) -> Segmenter:
+        return Segmenter(self.model.with_edits(edits), device=str(self.device), precision=self.precision, name=self.name)
+
+    def save(self, path: str | Path) -> None:
+        """Write the segmenter file, edits included, atomically."""
+        save_segmenter(Path(path), self.model)
