@@ -124,7 +124,13 @@ class Segmenter:
         return {
             "name": self.name,
             "fingerprint": self.fingerprint,
-            "backbone": {"name": self.model.backbone_name, "architecture": spec.architecture, "depth": spec.depth, "block": spec.block, "patch_size": spec.patch_size},
+            "backbone": {
+                "name": self.model.backbone_name,
+                "architecture": spec.architecture,
+                "depth": spec.depth,
+                "block": spec.block,
+                "patch_size": spec.patch_size,
+            },
             "classes": self.default_classes,
             "max_classes": self.max_classes,
             "names": self.class_names(),

@@ -53,7 +53,7 @@ class SegmenterModel:
     backbone_name: str
     clusters: ClusterModel
     shares: npt.NDArray[np.float64]
-    settings: SegmenterSettings = SegmenterSettings()
+    settings: SegmenterSettings = field(default_factory=SegmenterSettings)
     edits: tuple[Edit, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

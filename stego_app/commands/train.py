@@ -15,7 +15,9 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="The segmenter file to write, e.g. plants.safetensors.")],
     classes: Annotated[str | None, typer.Option("--classes", "-k", help="How many classes, or 'auto'.")] = None,
     objective: Annotated[str | None, typer.Option(help="'auto' (nothing to tune) or 'stego' (the paper's loss).")] = None,
-    shifts: Annotated[str | None, typer.Option(help="For --objective stego: 'quantile' (from the data) or published ones: cocostuff, cityscapes, potsdam …")] = None,
+    shifts: Annotated[
+        str | None, typer.Option(help="For --objective stego: 'quantile' (from the data) or published ones: cocostuff, cityscapes, potsdam …")
+    ] = None,
     backbone: Annotated[str | None, typer.Option("--backbone", "-b", help="'default', a backbone file, a .pth, or any timm ViT name.")] = None,
     block: Annotated[int | None, typer.Option(min=0, help="Block whose tokens are taken; the backbone's own choice if not given.")] = None,
     resolution: Annotated[int | None, typer.Option(help="Short side for the backbone, in pixels.")] = None,

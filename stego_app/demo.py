@@ -1,0 +1,52 @@
+"""The demo: the embedded segmenter on the photos that the installed packages bring, as an album to look at."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from models.errors import StegoError
+from stego_app.demo_images import example_images
+from stego_app.images import read_image
+from stego_app.progress import Progress, silent
+from stego_app.report import html
+from stego_app.report.training_report import write_bytes
+from stego_app.segmenter import Segmenter
+
+
+def run_demo(out: Path, *, device: str = "auto", progress: Progress = silent) -> Path:
+    """Segment the example photos into ``out`` and return the album, ``out/album.html``.
+
+    Raises:
+        StegoError: no example photo is installed.
+    """
+    photos = example_images()
+    if not photos:
+        raise StegoError("no example photo found; they come with the packages scikit-learn and gradio: uv sync --reinstall")
+    started = time.monotonic()
+    segmenter = Segmenter.load("default", device=device)
+    (out / "overlays").mkdir(parents=True, exist_ok=True)
+    (out / "labels").mkdir(parents=True, exist_ok=True)
+    shown, shares = [], np.zeros(len(segmenter.class_names()))
+    for number, path in enumerate(photos):
+        image = read_image(path)
+        result = segmenter(image)
+        overlay = result.overlay()
+        write_bytes(out / "labels" / f"{path.stem}.png", result.to_index_png())
+        Image.fromarray(overlay).save(out / "overlays" / f"{path.stem}.jpg", quality=90)
+        shown.append((path.stem, image, overlay))
+        shares += np.bincount(result.labels[result.labels < len(shares)], minlength=len(shares)) / result.labels.size / len(photos)
+        progress("segmenting", number + 1, len(photos))
+    present = [label for label in np.argsort(-shares) if shares[label] > 0]
+    names, colors = segmenter.class_names(), segmenter.palette()
+    album = out / "album.html"
+    lead = f"{len(photos)} photos, {len(present)} of {len(names)} classes, {time.monotonic() - started:.0f} s. No label was used, here or in training."
+    sections = [
+        ("Segments", html.pairs(shown)),
+        ("Classes", html.legend([names[i] for i in present], [colors[i].tolist() for i in present], [float(shares[i]) for i in present])),
+    ]
+    write_bytes(album, html.page("Segments without labels", lead, sections).encode())
+    return album

@@ -1,0 +1,90 @@
+"""The report of a training run: what was found, how it looks, and what to doubt."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stego_app.classes import ClassTable
+from stego_app.report import figures, html
+
+
+@dataclass(frozen=True)
+class Histograms:
+    """Similarity of the three kinds of pairs. ``edges`` (B + 1,), ``densities`` kind to (B,), ``shifts`` kind to b."""
+
+    edges: npt.NDArray[np.float64]
+    densities: Mapping[str, npt.NDArray[np.float64]]
+    shifts: Mapping[str, float]
+    source: str
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """Everything the report shows. ``samples`` are (caption, image, overlay)."""
+
+    title: str
+    lead: str
+    table: ClassTable
+    warnings: Sequence[str]
+    notes: Sequence[str]
+    samples: Sequence[tuple[str, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]
+    config: Mapping[str, Any]
+    histograms: Histograms | None = None
+    losses: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    scores: Sequence[Sequence[object]] = ()
+    failures: Sequence[tuple[str, str]] = ()
+
+
+def write_report(folder: Path, report: TrainingReport) -> Path:
+    """Write ``report.html`` and its plots and numbers into ``folder``; returns the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shares = [entry.share for entry in report.table.classes]
+    plots = {"cluster_sizes": figures.cluster_sizes(report.table.names, shares, report.table.palette)}
+    if report.histograms:
+        shown = report.histograms
+        plots["similarities"] = figures.similarity_histograms(shown.edges, shown.densities, shown.shifts, shown.source)
+    if report.losses:
+        plots["losses"] = figures.loss_curves(report.losses)
+    for name, png in plots.items():
+        write_bytes(folder / f"{name}.png", png)
+    sections = [
+        ("What to doubt", html.findings(report.warnings, warning=True)),
+        ("What was found", html.findings(report.notes)),
+        ("Classes", html.legend(report.table.names, [entry.color for entry in report.table.classes], shares)),
+        ("Samples", html.pairs(report.samples)),
+        ("Scores against the labels (not used for any choice)", html.table(["", "mIoU", "accuracy"], report.scores)),
+        ("Class sizes", html.picture(plots["cluster_sizes"], "share of patches in each class")),
+        ("Similarity of pairs of patches", html.picture(plots["similarities"], "histograms of similarity") if "similarities" in plots else ""),
+        ("Loss", html.picture(plots["losses"], "loss against step") if "losses" in plots else ""),
+        ("Images that could not be read", html.table(["file", "reason"], report.failures)),
+        ("Settings", f"<pre>{escape(json.dumps(dict(report.config), indent=1, default=str))}</pre>"),
+    ]
+    summary = {
+        "warnings": list(report.warnings),
+        "notes": list(report.notes),
+        "classes": [{"label": entry.label, "name": entry.name, "share": entry.share} for entry in report.table.classes],
+        "scores": [list(row) for row in report.scores],
+        "failures": [list(row) for row in report.failures],
+        "shifts": dict(report.histograms.shifts) if report.histograms else {},
+        "config": dict(report.config),
+    }
+    write_bytes(folder / "report.json", json.dumps(summary, indent=1, default=str).encode())
+    page = folder / "report.html"
+    write_bytes(page, html.page(report.title, report.lead, sections).encode())
+    return page
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(data)
+    os.replace(part, path)
