@@ -51,12 +51,10 @@ def read_image(source: Path | bytes | BinaryIO, *, name: str | None = None, max_
         ImageError: missing, a folder, empty, truncated, damaged, not an image, too large, or with values outside the ranges above.
     """
     shown = name or (str(source) if isinstance(source, Path) else str(getattr(source, "name", "image")))
-    with _stream(source, shown) as stream, _opened(stream, shown, max_pixels) as (image, orientation):
+    with _stream(source, shown) as stream, _opened(stream, shown, max_pixels) as image:
         try:
             image.load()
-            if image.format == "TIFF":  # its plugin has turned the image already
-                orientation = 1
-            return np.ascontiguousarray(turn_upright(_to_rgb(image, shown), orientation))
+            return np.ascontiguousarray(turn_upright(_to_rgb(image, shown), _orientation(image, max_pixels)))
         except ImageError:
             raise
         except MemoryError as error:
@@ -126,11 +124,13 @@ def _stream(source: Path | bytes | BinaryIO, shown: str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _opened(stream: BinaryIO, shown: str, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
-    """The image with only its header read and its size checked, and its EXIF orientation."""
+def _opened(stream: BinaryIO, shown: str, max_pixels: int) -> Iterator[Image.Image]:
+    """The image with only its header read and its size checked."""
     with _quiet_pillow(max_pixels):
         try:
             image = Image.open(stream, formats=_formats())
+            if image.format == "TIFF":
+                image.getexif()  # loading will want it, and would warn of odd tags there
         except Image.DecompressionBombError as error:
             raise ImageError(f"{shown}: declares more than {max_pixels:,} pixels; refused before decoding") from error
         except UnidentifiedImageError as error:
@@ -141,9 +141,8 @@ def _opened(stream: BinaryIO, shown: str, max_pixels: int) -> Iterator[tuple[Ima
         if width * height > max_pixels:
             image.close()
             raise ImageError(f"{shown}: declares {width} × {height} pixels, more than {max_pixels:,}; refused before decoding")
-        orientation = _orientation(image)
     with image:
-        yield image, orientation
+        yield image
 
 
 @contextmanager
@@ -166,11 +165,15 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # the photo is good even where a camera or an editor has left its EXIF block damaged
+def _orientation(image: Image.Image, max_pixels: int) -> int:
+    """The EXIF orientation of a loaded image that has yet to be applied. (For a PNG, asking earlier would decode the pixels here.)"""
+    if image.format == "TIFF":  # its plugin has turned the image already
         return 1
+    with _quiet_pillow(max_pixels):
+        try:
+            value = image.getexif().get(_ORIENTATION_TAG, 1)
+        except Exception:  # the photo is good even where a camera or an editor has left its EXIF block damaged
+            return 1
     return value if isinstance(value, int) else 1
 
 

@@ -233,6 +233,21 @@ def test_animation_gives_its_first_frame(kind: str) -> None:
     np.testing.assert_array_equal(result, np.tile(np.array([255, 0, 0], dtype=np.uint8), (6, 8, 1)))
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_odd_metadata_do_not_warn(kind: str) -> None:
+    """EXIF cut short in the middle of its table; in TIFF, a tag with more entries than it may have."""
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    exif[0x010E] = "a long description " * 9
+    if kind == "TIFF":
+        data = bytearray(encoded(Image.fromarray(SMOOTH), kind, exif=exif))
+        entry = data.index(struct.pack("<HHI", 0x0112, 3, 1))
+        data[entry + 4 : entry + 8] = struct.pack("<I", 2)
+    else:
+        data = bytearray(encoded(Image.fromarray(SMOOTH), kind, exif=exif.tobytes()[:40]))
+    assert read_image(bytes(data)).shape == SMOOTH.shape
+
+
 # Refusals ----------------------------------------------------------------------------------------------------------
 
 
