@@ -130,7 +130,7 @@ def _opened(stream: BinaryIO, shown: str, max_pixels: int) -> Iterator[Image.Ima
         try:
             image = Image.open(stream, formats=_formats())
             if image.format == "TIFF":
-                image.getexif()  # loading will want it, and would warn of odd tags there
+                image.getexif().get(_ORIENTATION_TAG)  # loading asks for it too, and would warn of an odd tag there
         except Image.DecompressionBombError as error:
             raise ImageError(f"{shown}: declares more than {max_pixels:,} pixels; refused before decoding") from error
         except UnidentifiedImageError as error:
