@@ -19,8 +19,10 @@ from PIL import Image
 
 from models.backbone import Backbone, BackboneSpec, build_vit
 from models.errors import StegoError
-from stego_app.features import FeatureCache, extract_features, resize_for_backbone, shards
 from stego_app.features import cache as cache_module
+from stego_app.features import shards
+from stego_app.features.cache import FeatureCache
+from stego_app.features.extract import extract_features, resize_for_backbone
 from stego_app.features.location import default_cache_folder
 from stego_app.features.reading import five_crops
 
@@ -164,7 +166,8 @@ KILLED = """
     from pathlib import Path
     import torch
     from models.backbone import Backbone, BackboneSpec, build_vit
-    from stego_app.features import FeatureCache, cache, extract_features
+    from stego_app.features import cache
+    from stego_app.features.extract import extract_features
     torch.manual_seed(0)
     spec = BackboneSpec("vit_tiny_patch16_224", 1, 0, 16, 192, 14, method="random")
     backbone = Backbone(build_vit(spec), spec).eval()
@@ -179,7 +182,7 @@ KILLED = """
         return extract_features(*args, **options)
     cache.extract_features = slow
     paths = sorted(Path(sys.argv[1]).rglob("*.png"))
-    FeatureCache.build(paths, backbone, resolution=48, device="cpu", precision="fp32", batch_size=1, folder=Path(sys.argv[2]))
+    cache.FeatureCache.build(paths, backbone, resolution=48, device="cpu", precision="fp32", batch_size=1, folder=Path(sys.argv[2]))
 """
 
 
