@@ -61,7 +61,7 @@ def features_kept(features: npt.NDArray[np.float32], codes: npt.NDArray[np.float
     z = codes / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), 1e-12)
     z = (z - z.mean(0)).astype(np.float64)
     basis, singular, _ = np.linalg.svd(z, full_matrices=False)
-    basis = basis[:, singular > 1e-6 * max(float(singular.max()), 1e-12)]
+    basis = basis[:, singular > 1e-4 * max(float(singular.max()), 1e-9)]  # the rest is rounding
     explained = np.square(basis.T @ x).sum()
     best = np.clip(np.linalg.eigvalsh(x.T @ x), 0, None)[::-1][: codes.shape[1]].sum()
     return float(min(1.0, explained / best)) if best > 0 else 0.0

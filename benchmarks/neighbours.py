@@ -1,0 +1,107 @@
+"""Peak memory and time of features and nearest images at several numbers of images: a markdown table.
+
+usage: python benchmarks/neighbours.py [--images FOLDER] [--counts 250,1000] [--vectors 5000,20000,80000]
+
+Each row is a process of its own, so that its peak is its own. The first table computes features of real files (repeated with
+a changed byte where the folder holds fewer) with a one-block ViT, since what grows with N is the cache and not the network;
+the second searches nearest images among random unit vectors of the default backbone's width.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+
+WIDTH = 384
+NEIGHBOURS = 7
+
+
+def peak_megabytes() -> float:
+    """Peak resident memory of this process (macOS counts bytes, Linux kilobytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+
+
+def measure_vectors(count: int) -> dict[str, float]:
+    """Nearest images among ``count`` random unit vectors."""
+    from stego_app.features.neighbours import nearest_images
+
+    vectors = np.random.default_rng(0).normal(size=(count, WIDTH)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    before, begun = peak_megabytes(), time.perf_counter()
+    found = nearest_images(vectors, NEIGHBOURS)
+    return {"seconds": time.perf_counter() - begun, "before": before, "peak": peak_megabytes(), "result": found.nbytes / 1e6}
+
+
+def measure_features(folder: Path, count: int) -> dict[str, float]:
+    """Cache and neighbours of ``count`` files made from those in ``folder``."""
+    import torch
+
+    from models.backbone import Backbone, BackboneSpec, build_vit
+    from stego_app.features.cache import FeatureCache
+    from stego_app.features.neighbours import nearest_images
+    from stego_app.images import find_images
+
+    torch.manual_seed(0)
+    spec = BackboneSpec("vit_small_patch16_224", 1, 0, 16, WIDTH, 14, method="random")
+    backbone = Backbone(build_vit(spec), spec).eval()
+    with tempfile.TemporaryDirectory() as temporary:
+        paths = []
+        for number, source in enumerate(islice(cycle(find_images(folder)), count)):
+            paths.append(Path(temporary) / f"{number}{source.suffix}")
+            paths[-1].write_bytes(source.read_bytes() + number.to_bytes(4, "little"))  # decoders ignore what follows the image
+        before, begun = peak_megabytes(), time.perf_counter()
+        cache = FeatureCache.build(paths, backbone, resolution=224, device="cpu", folder=Path(temporary) / "cache")
+        nearest_images(cache.pooled, NEIGHBOURS)
+        stored = sum(path.stat().st_size for path in (Path(temporary) / "cache").rglob("*.safetensors"))
+        return {"seconds": time.perf_counter() - begun, "before": before, "peak": peak_megabytes(), "result": stored / 1e6}
+
+
+def in_process(arguments: list[str]) -> dict[str, float]:
+    """The measurement of one row, made by this script in a fresh process."""
+    done = subprocess.run([sys.executable, __file__, *arguments], check=True, capture_output=True, text=True)
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def main() -> None:
+    """Print the tables, or measure one row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, help="a folder of images; without it only the search is measured")
+    parser.add_argument("--counts", default="250,500,1000,2000")
+    parser.add_argument("--vectors", default="5000,20000,80000")
+    parser.add_argument("--row", nargs=2, metavar=("KIND", "N"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.row:
+        kind, count = options.row[0], int(options.row[1])
+        print(json.dumps(measure_vectors(count) if kind == "vectors" else measure_features(options.images, count)))
+        return
+    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}\n")
+    if options.images:
+        print("| images | seconds | peak memory above start, MB | features on disk, MB |\n|---|---|---|---|")
+        for count in options.counts.split(","):
+            row = in_process(["--images", str(options.images), "--row", "features", count])
+            print(f"| {count} | {row['seconds']:.1f} | {row['peak'] - row['before']:.0f} | {row['result']:.0f} |", flush=True)
+        print()
+    print("| vectors | seconds | peak memory above start, MB | vectors and result, MB | N² floats would be, MB |\n|---|---|---|---|---|")
+    for count in options.vectors.split(","):
+        row, n = in_process(["--row", "vectors", count]), int(count)
+        linear, square = row["result"] + n * WIDTH * 4 / 1e6, n * n * 4 / 1e6
+        print(
+            f"| {n} | {row['seconds']:.1f} | {row['peak'] - row['before']:.0f} | {row['result'] + n * WIDTH * 4 / 1e6:.0f} | {n * n * 4 / 1e6:.0f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
