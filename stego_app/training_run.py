@@ -1,0 +1,259 @@
+"""``stego train`` from top to bottom: images, features, classes, segmenter file, report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.backbone import Backbone
+from models.backbone_sources import load_backbone
+from models.errors import StegoError
+from stego_app.classes import class_table
+from stego_app.clusters import ClusterModel
+from stego_app.data import Dataset, open_dataset
+from stego_app.discovery import DiscoverySettings, collect_crop_pairs, discover
+from stego_app.features import FeatureCache
+from stego_app.features.location import default_cache_folder
+from stego_app.features.neighbours import nearest_images
+from stego_app.progress import Progress, silent
+from stego_app.report.training_report import Histograms, TrainingReport, write_report
+from stego_app.segmenter import Segmenter
+from stego_app.segmenter_file import SegmenterModel, SegmenterSettings, save_segmenter
+from stego_app.training.calibration import PairHistograms, choose_shifts
+from stego_app.training.collapse import find_collapse
+from stego_app.training.stego import StegoConfig, train_stego
+from stego_app.training_scores import label_reader, training_scores
+
+_SAMPLES = 8
+_CHECKED_TOKENS = 20_000
+DEFAULT_CLASSES_STEGO = 27
+"""What ``--classes auto`` means for STEGO's own objective, which has no way to choose: the number of its benchmarks."""
+
+
+class TrainConfig(BaseModel):
+    """Everything that decides a training run; stored whole in the segmenter file.
+
+    Attributes:
+        data: folder of images, or of a data set in a published layout.
+        layout, split, labels: see `stego_app.data.open_dataset`.
+        backbone, block: see `models.backbone_sources.load_backbone`.
+        objective: "auto" (the shift-free correspondence loss, nothing to tune) or "stego" (the paper's).
+        classes: how many, or "auto".
+        resolution: short side for the backbone, in pixels.
+        crops: "five" to take features from STEGO's five crops of each image.
+        seed: the same seed gives the same file on the same machine.
+        discovery, stego: settings of the two objectives.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Path
+    layout: str = "auto"
+    split: str | None = None
+    labels: Path | None = None
+    backbone: str = "default"
+    block: int | None = Field(default=None, ge=0)
+    objective: Literal["auto", "stego"] = "auto"
+    classes: int | Literal["auto"] = "auto"
+    resolution: int = Field(default=336, ge=28, le=4096)
+    crops: Literal["none", "five"] = "none"
+    seed: int = Field(default=0, ge=0)
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    cache: Path | None = None
+    batch_size: int = Field(default=8, ge=1)
+    discovery: DiscoverySettings = DiscoverySettings()
+    stego: StegoConfig = StegoConfig()
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run leaves: the file, its report, and what to know about it."""
+
+    out: Path
+    report: Path
+    classes: int
+    fine: int
+    findings: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Clusters, by whichever objective."""
+
+    clusters: ClusterModel
+    notes: Sequence[str] = ()
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    histograms: PairHistograms | None = None
+
+
+def train_segmenter(config: TrainConfig, out: Path, *, report: Path | None = None, progress: Progress = silent) -> TrainResult:
+    """Train a segmenter on ``config.data``, write it to ``out`` and its report into a folder beside it.
+
+    Nothing about the result is chosen with labels: where there are some, they only fill a table of the report.
+
+    Raises:
+        StegoError: anything a user can mend: no images, an unknown backbone, too many classes, a full disk …
+    """
+    if config.objective == "auto" and config.stego != StegoConfig():
+        raise StegoError("setting 'stego': shifts and steps belong to STEGO's own objective; add --objective stego")
+    if out.suffix != ".safetensors":
+        raise StegoError(f"--out {out}: expected a name that ends in .safetensors")
+    dataset = open_dataset(config.data, split=config.split, layout=config.layout, labels=config.labels)
+    backbone = load_backbone(config.backbone, config.block)
+    cache = _features(config, dataset, backbone, progress)
+    found = _stego(config, cache, dataset, progress) if config.objective == "stego" else _discovered(config, cache, backbone, progress)
+    model = _segmenter_model(config, cache, backbone, found)
+    save_segmenter(out, model)
+    warnings = collapse_warnings(model, cache, config.seed)
+    page = _report(config, model, dataset, cache, found, warnings, report or out.with_suffix(".report"), progress)
+    return TrainResult(out, page, found.clusters.classes, len(model.shares), [*warnings, *found.notes])
+
+
+def fit_clusters(config: TrainConfig, progress: Progress = silent) -> SegmenterModel:
+    """Classes of ``config.data`` in closed form: no gradient step, no report, no file.
+
+    Raises:
+        StegoError: see `train_segmenter`.
+    """
+    closed = config.model_copy(update={"discovery": config.discovery.model_copy(update={"head": "lookup"})})
+    dataset = open_dataset(config.data, split=config.split, layout=config.layout, labels=config.labels)
+    backbone = load_backbone(config.backbone, config.block)
+    cache = _features(closed, dataset, backbone, progress)
+    return _segmenter_model(closed, cache, backbone, _discovered(closed, cache, backbone, progress))
+
+
+def _features(config: TrainConfig, dataset: Dataset, backbone: Backbone, progress: Progress) -> FeatureCache:
+    return FeatureCache.build(
+        [sample.image for sample in dataset.samples],
+        backbone,
+        resolution=config.resolution,
+        crops=config.crops,
+        device=config.device,
+        precision=config.precision,
+        batch_size=config.batch_size,
+        folder=config.cache,
+        progress=progress,
+    )
+
+
+def _discovered(config: TrainConfig, cache: FeatureCache, backbone: Backbone, progress: Progress) -> _Found:
+    paths = list(dict.fromkeys(cache.paths))
+    pairs = collect_crop_pairs(paths, backbone, resolution=config.resolution, seed=config.seed, device=config.device, progress=progress)
+    classes = None if config.classes == "auto" else config.classes
+    discovery = discover(cache, pairs, classes=classes, seed=config.seed, settings=config.discovery, progress=progress)
+    return _Found(discovery.model, discovery.notes, {"cosine to the target code": discovery.losses} if discovery.losses else {})
+
+
+def _stego(config: TrainConfig, cache: FeatureCache, dataset: Dataset, progress: Progress) -> _Found:
+    classes = DEFAULT_CLASSES_STEGO if config.classes == "auto" else config.classes
+    states = (config.cache or default_cache_folder()) / "training"
+    labels = label_reader(dataset, cache) if config.crops == "none" else None
+    result = train_stego(cache, classes, config.stego, seed=config.seed, labels=labels, device=config.device, state_folder=states, progress=progress)
+    clusters = ClusterModel(
+        mean=torch.zeros(cache.dim),
+        metric=torch.eye(cache.dim),
+        head=result.head,
+        fine=torch.from_numpy(result.clusters),
+        temperature=0.1,
+        merges=result.merges,
+        classes=classes,
+    )
+    return _Found(clusters, [], {name: values for name, values in result.losses.items() if values}, result.histograms)
+
+
+def _segmenter_model(config: TrainConfig, cache: FeatureCache, backbone: Backbone, found: _Found) -> SegmenterModel:
+    provenance: dict[str, Any] = {
+        "objective": config.objective,
+        "config": config.model_dump(mode="json"),
+        "images": len(set(cache.paths)),
+        "data_fingerprint": data_fingerprint(cache),
+        "notes": list(found.notes),
+    }
+    shares = cluster_shares(found.clusters, cache)
+    return SegmenterModel(backbone, config.backbone, found.clusters, shares, SegmenterSettings(resolution=config.resolution), (), provenance)
+
+
+def data_fingerprint(cache: FeatureCache) -> str:
+    """16 hex digits that name the set of images, whatever their order or names."""
+    import hashlib
+
+    return hashlib.sha256("|".join(sorted(cache.keys)).encode()).hexdigest()[:16]
+
+
+def cluster_shares(clusters: ClusterModel, cache: FeatureCache) -> npt.NDArray[np.float64]:
+    """Share (F,) of all patches of ``cache`` whose nearest fine cluster is each one."""
+    counts = np.zeros(len(clusters.fine), dtype=np.float64)
+    for index in range(len(cache)):
+        logits = clusters.fine_logits(torch.from_numpy(cache.tokens(index).astype(np.float32)), cache.grid(index))
+        counts += np.bincount(logits.argmax(dim=1).numpy(), minlength=len(counts))
+    return counts / counts.sum()
+
+
+def collapse_warnings(model: SegmenterModel, cache: FeatureCache, seed: int) -> list[str]:
+    """Signs that the classes say little about the images, in plain words."""
+    table = class_table(model.clusters.merges, model.shares, (), model.clusters.classes)
+    tokens, _ = cache.sample(_CHECKED_TOKENS, seed)
+    codes = model.clusters.codes(torch.from_numpy(tokens)).numpy()
+    shares = np.array([entry.share for entry in table.classes])
+    return [finding.text for finding in find_collapse(shares, tokens, codes)]
+
+
+def _report(
+    config: TrainConfig,
+    model: SegmenterModel,
+    dataset: Dataset,
+    cache: FeatureCache,
+    found: _Found,
+    warnings: Sequence[str],
+    folder: Path,
+    progress: Progress,
+) -> Path:
+    segmenter = Segmenter(model, device=config.device, precision=config.precision)
+    samples = []
+    chosen = dataset.samples[:: max(1, len(dataset.samples) // _SAMPLES)][:_SAMPLES]
+    unreadable = {failure.path for failure in cache.failures}
+    for number, sample in enumerate(chosen):
+        if sample.image not in unreadable:
+            image = dataset.read_image(sample)
+            samples.append((sample.key, image, segmenter(image).overlay()))
+        progress("report", number + 1, len(chosen))
+    histograms = found.histograms or _histograms(config, cache)
+    shown = Histograms(histograms.edges, histograms.densities, histograms.shifts, f"shifts: {histograms.source}") if histograms else None
+    images = len(set(cache.paths))
+    lead = (
+        f"{images} images, {len(segmenter.table().classes)} classes of {segmenter.max_classes} fine clusters, objective {config.objective}. No label was used."
+    )
+    return write_report(
+        folder,
+        TrainingReport(
+            title=f"Classes of {config.data.name}",
+            lead=lead,
+            table=segmenter.table(),
+            warnings=warnings,
+            notes=found.notes,
+            samples=samples,
+            config=config.model_dump(mode="json"),
+            histograms=shown,
+            losses=found.losses,
+            scores=training_scores(model.clusters, dataset, cache, model.shares) if config.crops == "none" else (),
+            failures=[(str(failure.path), failure.reason) for failure in cache.failures],
+        ),
+    )
+
+
+def _histograms(config: TrainConfig, cache: FeatureCache) -> PairHistograms | None:
+    """The three pair kinds as STEGO's objective would see them, with the shifts it would be given; None for a single image."""
+    if len(cache) < 2:
+        return None
+    neighbours = nearest_images(cache.pooled, config.stego.neighbours)
+    classes = DEFAULT_CLASSES_STEGO if config.classes == "auto" else config.classes
+    classes = min(classes, sum(len(cache.tokens(index)) for index in range(len(cache))))
+    return choose_shifts("quantile", cache, neighbours, classes, points=config.stego.side**2, batch=config.stego.batch, seed=config.seed)[1]
