@@ -1,0 +1,65 @@
+"""Every problem a client can meet is one JSON object: ``{"error": {"code", "message", "field", "request_id"}}``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from models.errors import StegoError
+
+
+class ApiError(HTTPException):
+    """An answer other than success: HTTP status, a short machine-readable code, one line for a person.
+
+    It derives from Starlette's own exception so that an error raised while a body is read passes through
+    frameworks (ours, Gradio's) as the status it names.
+    """
+
+    def __init__(self, status: int, code: str, message: str, *, field: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, detail=message, headers=dict(headers or {}))
+        self.code = code
+        self.field = field
+
+
+def error_body(code: str, message: str, *, field: str | None = None, request_id: str | None = None) -> dict[str, Any]:
+    """The JSON object of an error; ``message`` is brought to one line."""
+    return {"error": {"code": code, "message": " ".join(message.split()), "field": field, "request_id": request_id}}
+
+
+def error_response(request: Request, error: ApiError) -> JSONResponse:
+    """The answer for ``error``."""
+    body = error_body(error.code, str(error.detail), field=error.field, request_id=getattr(request.state, "request_id", None))
+    return JSONResponse(body, status_code=error.status_code, headers={**(error.headers or {}), "Cache-Control": "no-store"})
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make ``app`` answer in the one form of errors."""
+
+    async def on_http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        if not isinstance(error, ApiError):
+            error = ApiError(error.status_code, _code(error.status_code), str(error.detail), headers=error.headers)
+        return error_response(request, error)
+
+    async def on_validation(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        field = str(first["loc"][-1])
+        return error_response(request, ApiError(422, "invalid_option", f"{field}: {first['msg']}", field=field))
+
+    async def on_stego(request: Request, error: Exception) -> JSONResponse:
+        return error_response(request, ApiError(422, "invalid_request", str(error)))
+
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(StegoError, on_stego)
+
+
+def _code(status: int) -> str:
+    return HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")

@@ -1,0 +1,45 @@
+"""Options of a segmentation request, given in the query or as form fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from api.errors import ApiError
+from api.negotiation import Form
+
+
+class SegmentOptions(BaseModel):
+    """What a client may choose for one image."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    classes: int | None = Field(default=None, ge=2, description="Number of classes (granularity), from 2 to the model's maximum; the model's own if absent.")
+    crf: bool = Field(default=True, description="Sharpen borders with a dense CRF; false is faster.")
+    flip: bool = Field(default=False, description="Average with the mirrored image; slower, a little more accurate.")
+    alpha: float = Field(default=0.5, ge=0.0, le=1.0, description="Opacity of the colours in an overlay, 0 to 1.")
+    format: Form | None = Field(default=None, description="Form of the answer; wins over `Accept`.")
+    model: str | None = Field(default=None, max_length=64, description="Name of a model from `/v1/models`; the default one if absent.")
+
+
+def parse_options(query: Iterable[tuple[str, str]], fields: Iterable[tuple[str, str]]) -> SegmentOptions:
+    """Options from query parameters and form fields together.
+
+    Raises:
+        ApiError: 422 that names the option: unknown, given twice, or with a value out of range.
+    """
+    given: dict[str, str] = {}
+    for name, value in (*query, *fields):
+        if name not in SegmentOptions.model_fields:
+            options = ", ".join(SegmentOptions.model_fields)
+            raise ApiError(422, "unknown_option", f"'{name[:40]}' is not an option; expected {options}", field=name[:40])
+        if name in given:
+            raise ApiError(422, "invalid_option", f"{name}: given more than once", field=name)
+        given[name] = value
+    try:
+        return SegmentOptions.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        raise ApiError(422, "invalid_option", f"{field}: {first['msg']} (got '{str(first['input'])[:40]}')", field=field) from error

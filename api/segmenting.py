@@ -1,0 +1,93 @@
+"""The work of one request, from the bytes of an image to the bytes of an answer. Runs in a worker thread."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from api.negotiation import Answer
+from api.options import SegmentOptions
+from api.schemas import ClassArea, Ignored, SegmentSummary, Timing
+from stego_app.images import read_image
+from ui.contract import SegmentationLike, SegmenterLike
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything needed to answer one request."""
+
+    image: bytes
+    segmenter: SegmenterLike
+    model: str
+    options: SegmentOptions
+    answer: Answer
+    max_pixels: int
+    accepted: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """The body of an answer and where the time went."""
+
+    body: bytes
+    timing: Timing
+
+
+def segment(job: Job) -> Result:
+    """Decode, segment, and write the answer.
+
+    Raises:
+        StegoError: an image that cannot be decoded, or an option the segmenter refuses.
+    """
+    begun = time.perf_counter()
+    image = read_image(job.image, name="image", max_pixels=job.max_pixels)
+    decoded = time.perf_counter()
+    options = job.options
+    segmentation = job.segmenter(image, classes=options.classes, crf=options.crf, flip=options.flip)
+    segmented = time.perf_counter()
+    timing = Timing(queue=_ms(begun - job.accepted), decode=_ms(decoded - begun), segment=_ms(segmented - decoded))
+    if job.answer.form == "index":
+        body = segmentation.to_index_png()
+    elif job.answer.form == "overlay":
+        body = segmentation.to_overlay_png(options.alpha)
+    else:
+        granularity = job.segmenter.default_classes if options.classes is None else options.classes
+        body = summarise(segmentation, model=job.model, granularity=granularity, timing=timing).model_dump_json().encode()
+    return Result(body, timing)
+
+
+def summarise(segmentation: SegmentationLike, *, model: str, granularity: int, timing: Timing) -> SegmentSummary:
+    """The JSON summary of a segmentation."""
+    labels = segmentation.labels
+    height, width = labels.shape
+    areas = segmentation.areas()
+    length = int(labels.max(initial=0)) + 1
+    pixels = np.bincount(labels.ravel(), minlength=length)
+    scores = np.bincount(labels.ravel(), weights=segmentation.scores.ravel(), minlength=length)
+    classes = [
+        ClassArea(
+            id=area["label"],
+            name=area["name"],
+            color=area["color"],
+            pixels=area["pixels"],
+            share=area["share"],
+            score=min(1.0, max(0.0, float(scores[area["label"]] / pixels[area["label"]]))),
+        )
+        for area in areas
+    ]
+    ignored = labels.size - sum(area.pixels for area in classes)
+    return SegmentSummary(
+        width=width,
+        height=height,
+        model=model,
+        granularity=granularity,
+        classes=classes,
+        ignored=Ignored(pixels=ignored, share=ignored / labels.size),
+        timing_ms=timing,
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(1000 * max(0.0, seconds), 1)

@@ -1,0 +1,63 @@
+"""Runs the service with uvicorn."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+
+import uvicorn
+
+from api.app import create_app
+from api.settings import ServiceSettings
+from models.errors import StegoError
+
+
+def serve(settings: ServiceSettings) -> None:
+    """Serve until interrupted; requests under way get ``settings.shutdown_grace`` seconds to finish.
+
+    Raises:
+        StegoError: a port in use, an address that is not this machine's, or a model that cannot be loaded.
+    """
+    listener = bind(settings.host, settings.port)
+    with listener:
+        _log_to_stderr()
+        app = create_app(settings)
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"stego: serving on http://{shown}:{port} (REST at /v1{', page at /' if settings.ui else ''}); Ctrl-C stops", file=sys.stderr, flush=True)
+        config = uvicorn.Config(
+            app, log_config=None, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=settings.shutdown_grace
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket bound to ``host`` and ``port``, before models are loaded, so that a port in use is told at once.
+
+    Raises:
+        StegoError: the port is in use or not allowed, or the address is not this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror:
+        raise StegoError(f"--host {host}: not an address of this machine; expected e.g. 127.0.0.1 or 0.0.0.0") from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise StegoError(f"--port {port}: cannot listen on {host}:{port} ({error.strerror}); choose another with --port, or 0 for a free one") from None
+    return listener
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    for name, level in {"stego": logging.INFO, "uvicorn": logging.WARNING}.items():
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False

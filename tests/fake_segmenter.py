@@ -1,0 +1,136 @@
+"""A segmenter that needs no network: its fine clusters are cells of the colour cube, its tree joins neighbours in order.
+
+Classes, names, colours and edits come from the real class table, so that only the picture's understanding is fake.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from models.errors import StegoError
+from stego_app.classes import IGNORED, ClassTable, class_table, split_in_two
+from stego_app.edits import Edit, Ignore, Merge, Rename, Split, checked_name
+
+LEAVES = 27  # three levels of red, green and blue
+SHARES = np.linspace(2, 1, LEAVES) / np.linspace(2, 1, LEAVES).sum()
+
+
+def chain_of_merges(leaves: int) -> npt.NDArray[np.int64]:
+    """A tree that joins the last leaf to the one before it, and so on up to the first."""
+    rows = [(leaves - 2, leaves - 1)] + [(leaves - 2 - row, leaves + row - 1) for row in range(1, leaves - 1)]
+    return np.array(rows, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class FakeEncoded:
+    image: npt.NDArray[np.uint8]
+    leaves: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FakeSegmentation:
+    labels: npt.NDArray[np.uint8]
+    scores: npt.NDArray[np.float32]
+    names: list[str]
+    palette: npt.NDArray[np.uint8]
+    image: npt.NDArray[np.uint8]
+
+    def overlay(self, alpha: float = 0.5) -> npt.NDArray[np.uint8]:
+        colors = np.vstack([self.palette, np.zeros((256 - len(self.palette), 3), np.uint8)])[self.labels]
+        mixed = (1 - alpha) * self.image + alpha * colors
+        return np.where((self.labels == IGNORED)[..., None], self.image, mixed).astype(np.uint8)
+
+    def areas(self) -> list[dict[str, Any]]:
+        counts = np.bincount(self.labels.ravel(), minlength=256)
+        return [
+            {
+                "label": label,
+                "name": name,
+                "color": "#{:02x}{:02x}{:02x}".format(*self.palette[label]),
+                "pixels": int(counts[label]),
+                "share": float(counts[label] / self.labels.size),
+            }
+            for label, name in sorted(enumerate(self.names), key=lambda item: -counts[item[0]])
+            if counts[label]
+        ]
+
+    def to_index_png(self) -> bytes:
+        picture = Image.fromarray(self.labels, "P")
+        picture.putpalette(self.palette.tobytes())
+        buffer = BytesIO()
+        picture.save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def to_overlay_png(self, alpha: float = 0.5) -> bytes:
+        return self._written(alpha, "PNG")
+
+    def to_overlay_jpeg(self, alpha: float = 0.5) -> bytes:
+        return self._written(alpha, "JPEG")
+
+    def _written(self, alpha: float, kind: str) -> bytes:
+        buffer = BytesIO()
+        Image.fromarray(self.overlay(alpha)).save(buffer, kind)
+        return buffer.getvalue()
+
+
+@dataclass
+class FakeSegmenter:
+    """See the module. ``on_encode`` is called before each encoding: a test can count, block or fail there."""
+
+    edits: tuple[Edit, ...] = ()
+    default_classes: int = 9
+    max_classes: int = LEAVES
+    on_encode: Callable[[], None] = field(default=lambda: None)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def table(self, classes: int | None = None) -> ClassTable:
+        count = self.default_classes if classes is None else classes
+        if not 1 <= count <= LEAVES:
+            raise StegoError(f"classes {count}: expected 1 to {LEAVES}")
+        return class_table(chain_of_merges(LEAVES), SHARES, self.edits, count)
+
+    def encode(self, image: npt.NDArray[np.uint8]) -> FakeEncoded:
+        self.on_encode()
+        levels = image.astype(np.int64) * 3 // 256
+        return FakeEncoded(image, levels @ np.array([9, 3, 1]))
+
+    def decode(self, encoded: FakeEncoded, *, classes: int | None = None, crf: bool = True) -> FakeSegmentation:
+        table = self.table(classes)
+        labels = table.leaf_to_label[encoded.leaves].astype(np.uint8)
+        scores = np.full(labels.shape, 0.9 if crf else 0.7, np.float32)
+        return FakeSegmentation(labels, scores, table.names, table.palette, encoded.image)
+
+    def __call__(self, image: npt.NDArray[np.uint8], *, classes: int | None = None, crf: bool = True, flip: bool = False) -> FakeSegmentation:
+        return self.decode(self.encode(image[:, ::-1][:, ::-1] if flip else image), classes=classes, crf=crf)
+
+    def info(self) -> dict[str, Any]:
+        return {"name": "fake", "backbone": {"name": "none"}, "names": self.table().names, "edits": len(self.edits)}
+
+    def rename(self, leaves: Iterable[int], name: str) -> FakeSegmenter:
+        return self._with(Rename(tuple(leaves), checked_name(name)))
+
+    def merge(self, groups: Iterable[Iterable[int]]) -> FakeSegmenter:
+        return self._with(Merge(tuple(sorted({leaf for group in groups for leaf in group}))))
+
+    def split(self, leaves: Iterable[int]) -> FakeSegmenter:
+        first, second = split_in_two(chain_of_merges(LEAVES), LEAVES, leaves)
+        return self._with(Split((tuple(sorted(first)), tuple(sorted(second)))))
+
+    def ignore(self, leaves: Iterable[int]) -> FakeSegmenter:
+        return self._with(Ignore(tuple(leaves)))
+
+    def undo(self, steps: int = 1) -> FakeSegmenter:
+        if steps > len(self.edits):
+            raise StegoError(f"undo {steps}: there are only {len(self.edits)} edits to take back")
+        return replace(self, edits=self.edits[: len(self.edits) - steps])
+
+    def _with(self, edit: Edit) -> FakeSegmenter:
+        return replace(self, edits=(*self.edits, edit))

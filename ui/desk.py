@@ -1,0 +1,129 @@
+"""What the page does when something is clicked: plain functions over sittings, without layout."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy.typing as npt
+
+from models.errors import StegoError
+from stego_app.images import read_image
+from ui.contract import CatalogLike
+from ui.pictures import Layers, layers, reduce_picture, share_text
+from ui.sitting import Sitting, Sittings, begin, decode_again, edit, undo
+
+T = TypeVar("T")
+Runner = Callable[[Callable[[], Any]], Any]
+"""Calls a function where segmenting is meant to happen, e.g. on the service's worker, and returns its result."""
+
+_HELD_IMAGES = 6  # largest images held in memory at once, over all tabs
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything the page shows of a sitting."""
+
+    picture: npt.NDArray[Any]
+    layers: Layers
+    overlay: npt.NDArray[Any]
+    status: str
+    classes: int
+    max_classes: int
+    choices: list[tuple[str, int]]
+    own_edits: int
+    index_file: str
+    overlay_file: str
+
+
+class Desk:
+    """The page's work, for all tabs.
+
+    Args:
+        catalog: the segmenters on offer.
+        max_pixels: largest image taken.
+        run: where segmenting happens; at once, in the calling thread, if None.
+    """
+
+    def __init__(self, catalog: CatalogLike, *, max_pixels: int, run: Runner | None = None) -> None:
+        self.catalog = catalog
+        self._max_pixels = max_pixels
+        self._run = run or (lambda work: work())
+        self._sittings = Sittings(max_pixels * _HELD_IMAGES)
+        self._folder = tempfile.TemporaryDirectory(prefix="stego-page-")
+
+    def open(self, tab: str, path: Path, model: str, *, classes: int, crf: bool) -> Sitting:
+        """Segment the image file at ``path``.
+
+        Raises:
+            StegoError: not an image, too large, an unknown model, or no turn to be had.
+        """
+        image = read_image(path, name=path.name, max_pixels=self._max_pixels)
+        segmenter = self.catalog.get(model)
+        before = self._sittings.get(tab)
+        return self._keep(tab, self._run(lambda: begin(image, path.name, model, segmenter, classes=classes, crf=crf, before=before)))
+
+    def again(self, tab: str, *, classes: int, crf: bool) -> Sitting | None:
+        """Decode at another granularity; None while there is no image."""
+        sitting = self._sittings.get(tab)
+        if sitting is None:
+            return None
+        return self._keep(tab, self._run(lambda: decode_again(sitting, classes=classes, crf=crf)))
+
+    def edit(self, tab: str, operation: str, labels: list[int], name: str = "") -> Sitting:
+        """Rename, merge, split or ignore classes."""
+        sitting = self.need(tab)
+        return self._keep(tab, self._run(lambda: edit(sitting, operation, labels, name)))
+
+    def undo(self, tab: str) -> Sitting:
+        """Take back the latest edit."""
+        sitting = self.need(tab)
+        return self._keep(tab, self._run(lambda: undo(sitting)))
+
+    def need(self, tab: str) -> Sitting:
+        """The sitting of ``tab``.
+
+        Raises:
+            StegoError: there is none (any more).
+        """
+        sitting = self._sittings.get(tab)
+        if sitting is None:
+            raise StegoError("there is no image here (any more): drop it once again")
+        return sitting
+
+    def drop(self, tab: str) -> None:
+        """Forget the image of ``tab``."""
+        self._sittings.drop(tab)
+
+    def view(self, sitting: Sitting, alpha: float) -> View:
+        """What to show of ``sitting``; writes the two files to download."""
+        segmentation = sitting.segmentation
+        size = (sitting.picture.shape[0], sitting.picture.shape[1])
+        areas = segmentation.areas()
+        height, width = segmentation.labels.shape
+        overlay = segmentation.overlay(alpha)
+        return View(
+            picture=sitting.picture,
+            layers=layers(segmentation, alpha, size),
+            overlay=reduce_picture(overlay, size),
+            status=f"{width} × {height} pixels · {len(areas)} of {len(segmentation.names)} classes are in this image · {sitting.seconds:.1f} s",
+            classes=sitting.classes,
+            max_classes=sitting.segmenter.max_classes,
+            choices=[(f"{area['name']} · {share_text(area['share'])}", int(area["label"])) for area in areas],
+            own_edits=sitting.own_edits,
+            index_file=self._write(f"{sitting.stem}-classes.png", segmentation.to_index_png()),
+            overlay_file=self._write(f"{sitting.stem}-overlay.jpg", segmentation.to_overlay_jpeg(alpha)),
+        )
+
+    def _keep(self, tab: str, sitting: Sitting) -> Sitting:
+        self._sittings.put(tab, sitting)
+        return sitting
+
+    def _write(self, name: str, data: bytes) -> str:
+        # A folder each, so that tabs with equal names never meet; Gradio moves the files into its own cache.
+        path = Path(tempfile.mkdtemp(dir=self._folder.name)) / name
+        path.write_bytes(data)
+        return str(path)

@@ -1,0 +1,76 @@
+"""The look of the page: system fonts, calm colours, light and dark; no file from elsewhere."""
+
+from __future__ import annotations
+
+import ui.offline  # noqa: F401 - before Gradio
+
+import gradio as gr  # isort: skip
+
+_SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Helvetica Neue", "Arial", "sans-serif")
+_MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's plain theme with system fonts and one accent."""
+    return gr.themes.Base(
+        primary_hue="teal",
+        secondary_hue="teal",
+        neutral_hue="slate",
+        radius_size="md",
+        font=[gr.themes.Font(name) for name in _SANS],
+        font_mono=[gr.themes.Font(name) for name in _MONO],
+    ).set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_400",
+        block_title_text_color="*neutral_800",
+        block_title_text_color_dark="*neutral_200",
+        block_title_text_weight="500",
+        color_accent="*primary_700",
+        body_background_fill="*neutral_50",
+        body_background_fill_dark="*neutral_950",
+        block_border_width="1px",
+        block_shadow="none",
+        block_label_background_fill="*background_fill_primary",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_text_color="white",
+        slider_color="*primary_600",
+    )
+
+
+CSS = """
+.gradio-container { width: 100% !important; max-width: 1240px !important; margin: 0 auto !important; }
+#head { padding: 10px 2px 2px; }
+#head h1 { font-size: 1.55rem; font-weight: 650; letter-spacing: -.015em; margin: 0 0 2px; }
+#head p { margin: 0; color: var(--body-text-color-subdued); }
+.dark { --color-accent: var(--primary-400); }
+#status *, #foot p { color: var(--body-text-color-subdued); }
+#status { min-height: 1.5em; padding: 0 2px; font-variant-numeric: tabular-nums; }
+#status p, #foot p { margin: 0; font-size: .9rem; }
+#foot { padding: 10px 2px 18px; }
+#segments .empty, #overlay .empty { min-height: 320px; flex-direction: column; gap: 10px; }
+#segments .empty::after, #overlay .empty::after { content: "The segments will appear here"; color: var(--body-text-color-subdued); font-size: .95rem; }
+#segments .legend { gap: 6px; padding: 10px; justify-content: flex-start; flex-wrap: wrap; }
+#segments .legend-item { padding: 3px 9px; border-radius: 999px; font-size: .88rem; font-variant-numeric: tabular-nums; cursor: pointer; }
+#examples .label { font-size: .88rem; color: var(--body-text-color-subdued); }
+#examples .label svg { display: none; }
+#examples .gallery { display: grid; grid-template-columns: repeat(5, 1fr); gap: 8px; }
+#examples .gallery-item, #examples .gallery-item > span, #examples .gallery-item .container { display: block; width: 100%; height: 64px; max-width: none; }
+#examples .gallery-item img { width: 100%; height: 100%; object-fit: cover; }
+.tight { gap: 8px !important; align-items: stretch; }
+#rename { height: auto; }
+:focus-visible { outline: 2px solid var(--primary-600) !important; outline-offset: 2px; }
+@media (max-width: 700px) {
+  #board { display: flex; flex-direction: column; }
+  #left, #right { display: contents; }
+  #photo-part { order: 1; } #result-part { order: 2; } #settings-part { order: 3; } #editing-part { order: 4; }
+  .gradio-container { padding: 8px !important; }
+  .gradio-container main.fillable { padding: 8px !important; }
+  #head h1 { font-size: 1.3rem; }
+  #segments .empty, #overlay .empty { min-height: 180px; }
+}
+"""
+
+HEAD = '<meta name="color-scheme" content="light dark"><meta name="robots" content="noindex">'

@@ -1,0 +1,174 @@
+"""One person's work on one image: encoded once, decoded at any granularity, classes edited with undo."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import StegoError
+from ui.contract import SegmentationLike, SegmenterLike
+from ui.pictures import reduce_picture, screen_size
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """The state of a browser tab.
+
+    Attributes:
+        model: name of the segmenter in the catalog.
+        segmenter: that segmenter, with this person's edits.
+        given_edits: number of edits it came with, which undo leaves alone.
+        stem: name of the image for downloads, harmless in any file system.
+        encoded: the image's features, opaque.
+        picture: (h, w, 3) uint8, the image at the size of a screen.
+        segmentation: at the image's own size.
+        classes: granularity.
+        crf: whether borders are refined.
+        seconds: that the last step took.
+    """
+
+    model: str
+    segmenter: SegmenterLike
+    given_edits: int
+    stem: str
+    encoded: Any
+    picture: npt.NDArray[np.uint8]
+    segmentation: SegmentationLike
+    classes: int
+    crf: bool
+    seconds: float
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the image, a measure of the memory this sitting holds."""
+        return int(self.segmentation.labels.size)
+
+    @property
+    def own_edits(self) -> int:
+        """Number of edits that can be undone."""
+        return len(self.segmenter.edits) - self.given_edits
+
+    def label_in_legend(self, position: int) -> int:
+        """Label of the class at a position of the legend."""
+        return int(self.segmentation.areas()[position]["label"])
+
+    def label_at(self, x: int, y: int) -> int | None:
+        """Label at a pixel of `picture`; None where the class is ignored."""
+        labels = self.segmentation.labels
+        row = min(labels.shape[0] - 1, max(0, int((y + 0.5) * labels.shape[0] / self.picture.shape[0])))
+        column = min(labels.shape[1] - 1, max(0, int((x + 0.5) * labels.shape[1] / self.picture.shape[1])))
+        label = int(labels[row, column])
+        return label if label < len(self.segmentation.names) else None
+
+
+def begin(image: npt.NDArray[np.uint8], name: str, model: str, segmenter: SegmenterLike, *, classes: int, crf: bool, before: Sitting | None = None) -> Sitting:
+    """Encode ``image`` and segment it. Edits made on ``before``, an earlier image with the same model, stay."""
+    begun = time.perf_counter()
+    given_edits = len(segmenter.edits)
+    if before is not None and before.model == model:
+        segmenter, given_edits = before.segmenter, before.given_edits
+    classes = _in_range(classes, segmenter)
+    encoded = segmenter.encode(image)
+    segmentation = segmenter.decode(encoded, classes=classes, crf=crf)
+    picture = reduce_picture(image, screen_size(*image.shape[:2]))
+    return Sitting(model, segmenter, given_edits, file_stem(name), encoded, picture, segmentation, classes, crf, time.perf_counter() - begun)
+
+
+def decode_again(sitting: Sitting, *, classes: int, crf: bool) -> Sitting:
+    """The same image at another granularity, or with the CRF switched; its features are not computed again."""
+    begun = time.perf_counter()
+    classes = _in_range(classes, sitting.segmenter)
+    segmentation = sitting.segmenter.decode(sitting.encoded, classes=classes, crf=crf)
+    return replace(sitting, segmentation=segmentation, classes=classes, crf=crf, seconds=time.perf_counter() - begun)
+
+
+def edit(sitting: Sitting, operation: str, labels: list[int], name: str = "") -> Sitting:
+    """Rename, merge, split or ignore the classes with ``labels``.
+
+    Raises:
+        StegoError: no class is chosen, the wrong number of them, or a name that cannot be one.
+    """
+    table = sitting.segmenter.table(sitting.classes)
+    groups = [table.leaves_of(label) for label in labels]
+    if not groups:
+        raise StegoError("choose a class first: click it in the picture, or pick it from the list")
+    if operation == "merge":
+        if len(groups) < 2:
+            raise StegoError("choose two or more classes to merge")
+        segmenter = sitting.segmenter.merge(groups)
+    elif operation == "ignore":
+        segmenter = sitting.segmenter
+        for leaves in groups:
+            segmenter = segmenter.ignore(leaves)
+    elif len(groups) > 1:
+        raise StegoError(f"choose a single class to {operation}")
+    elif operation == "rename":
+        segmenter = sitting.segmenter.rename(groups[0], name)
+    elif operation == "split":
+        segmenter = sitting.segmenter.split(groups[0])
+    else:
+        raise ValueError(operation)
+    return decode_again(replace(sitting, segmenter=segmenter), classes=sitting.classes, crf=sitting.crf)
+
+
+def undo(sitting: Sitting) -> Sitting:
+    """Take back the latest edit of this person.
+
+    Raises:
+        StegoError: there is none.
+    """
+    if not sitting.own_edits:
+        raise StegoError("there is no change to undo")
+    return decode_again(replace(sitting, segmenter=sitting.segmenter.undo(1)), classes=sitting.classes, crf=sitting.crf)
+
+
+def file_stem(name: str) -> str:
+    """A file name's stem reduced to letters, digits, dashes and underscores; at most 40 characters."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).stem).strip("-")[:40] or "image"
+
+
+class Sittings:
+    """Sittings by browser tab; the longest unused are let go so that memory stays bounded.
+
+    Args:
+        max_pixels: pixels of all images held at once; the latest sitting is always held.
+    """
+
+    def __init__(self, max_pixels: int) -> None:
+        self._max_pixels = max_pixels
+        self._held: OrderedDict[str, Sitting] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, tab: str) -> Sitting | None:
+        """The sitting of ``tab``, if it is still held."""
+        with self._lock:
+            if tab in self._held:
+                self._held.move_to_end(tab)
+            return self._held.get(tab)
+
+    def put(self, tab: str, sitting: Sitting) -> None:
+        """Hold ``sitting`` for ``tab``."""
+        with self._lock:
+            self._held[tab] = sitting
+            self._held.move_to_end(tab)
+            total = sum(held.pixels for held in self._held.values())
+            while total > self._max_pixels and len(self._held) > 1:
+                _, gone = self._held.popitem(last=False)
+                total -= gone.pixels
+
+    def drop(self, tab: str) -> None:
+        """Let go of the sitting of ``tab``."""
+        with self._lock:
+            self._held.pop(tab, None)
+
+
+def _in_range(classes: int, segmenter: SegmenterLike) -> int:
+    return min(max(2, classes), segmenter.max_classes)
