@@ -63,6 +63,22 @@ def read_image(source: Path | bytes | BinaryIO, *, name: str | None = None, max_
             raise ImageError(f"{shown}: the image data are truncated or damaged ({_one_line(error)})") from error
 
 
+def read_index_image(source: Path | bytes | BinaryIO, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.int64]:
+    """Read a picture whose values are class indices, such as a label PNG: (H, W) int64, palette indices or grey values as stored.
+
+    Raises:
+        ImageError: as `read_image`, or a picture with more than one channel.
+    """
+    shown = name or (str(source) if isinstance(source, Path) else str(getattr(source, "name", "image")))
+    with _stream(source, shown) as stream, _opened(stream, shown, max_pixels) as image:
+        if image.mode not in {"P", "L", "1", "I"} and not image.mode.startswith("I;16"):
+            raise ImageError(f"{shown}: {image.mode} picture; expected one channel that holds class indices")
+        try:
+            return np.asarray(image).astype(np.int64)
+        except Exception as error:  # as above
+            raise ImageError(f"{shown}: the image data are truncated or damaged ({_one_line(error)})") from error
+
+
 def find_images(root: Path) -> list[Path]:
     """All images under ``root``, in sub-folders too, sorted by path; hidden files and folders are left out.
 
