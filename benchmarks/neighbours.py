@@ -97,10 +97,7 @@ def main() -> None:
     for count in options.vectors.split(","):
         row, n = in_process(["--row", "vectors", count]), int(count)
         linear, square = row["result"] + n * WIDTH * 4 / 1e6, n * n * 4 / 1e6
-        print(
-            f"| {n} | {row['seconds']:.1f} | {row['peak'] - row['before']:.0f} | {row['result'] + n * WIDTH * 4 / 1e6:.0f} | {n * n * 4 / 1e6:.0f} |",
-            flush=True,
-        )
+        print(f"| {n} | {row['seconds']:.1f} | {row['peak'] - row['before']:.0f} | {linear:.0f} | {square:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -72,9 +72,9 @@ def test_features_kept_compares_with_the_principal_components() -> None:
     centred = unit - unit.mean(0)
     _, singular, axes = np.linalg.svd(centred, full_matrices=False)
     for dims in (3, 8):
-        scores = (centred @ axes[:dims].T).astype(np.float32)
+        scores = (centred @ axes[:dims].T).astype(np.float64)
         # Codes are compared as unit vectors; a large constant coordinate keeps their directions a linear function of the scores.
-        codes = np.concatenate([scores, np.full((len(scores), 1), 100, np.float32)], axis=1)
+        codes = np.concatenate([scores, np.full((len(scores), 1), 1e4)], axis=1)
         expected = np.square(singular[:dims]).sum() / np.square(singular[: dims + 1]).sum()
         assert features_kept(FEATURES, codes) == pytest.approx(expected, abs=1e-3)
     assert features_kept(FEATURES, np.ones((400, 3), np.float32)) == 0
