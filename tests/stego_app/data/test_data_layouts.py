@@ -187,7 +187,7 @@ def test_16_bit_labels_are_read_and_values_above_255_are_unknown(tmp_path: Path)
 def test_palette_label_gives_indices_not_colours(tmp_path: Path) -> None:
     write_image(tmp_path / "images/a.png")
     label = Image.fromarray(np.resize(np.array([0, 1, 2, 255], dtype=np.uint8), SIZE))
-    label.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    label.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255] + [9] * 759)
     (tmp_path / "labels").mkdir()
     label.save(tmp_path / "labels/a.png")
     dataset = open_dataset(tmp_path)
@@ -512,7 +512,7 @@ def test_unknown_layout_missing_folder_file_and_empty(tmp_path: Path) -> None:
     with pytest.raises(StegoError, match="is a file; expected a folder"):
         open_dataset(file)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(StegoError, match="no images found in|no images found; looked for"):
+    with pytest.raises(StegoError, match="no images found; looked for"):
         open_dataset(tmp_path / "empty")
 
 
