@@ -41,7 +41,12 @@ def correspondence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, N, M), values in [-1, 1].
     """
-    return torch.einsum("bcn,bcm->bnm", normalize(first, dim=1), normalize(second, dim=1))
+    return unit_correspondence(normalize(first, dim=1), normalize(second, dim=1))
+
+
+def unit_correspondence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """`correspondence` of points (B, C, N) and (B, C, M) that have unit length already."""
+    return torch.bmm(first.transpose(1, 2), second)
 
 
 def spatially_centred(features: torch.Tensor) -> torch.Tensor:
@@ -83,7 +88,11 @@ def correspondence_loss(
         agreement = correspondence(features, other_features)
         if centre:
             agreement = spatially_centred(agreement)
-    similarity = correspondence(codes, other_codes)
+    return shifted_loss(agreement, correspondence(codes, other_codes), shift, clamp=clamp)
+
+
+def shifted_loss(agreement: torch.Tensor, similarity: torch.Tensor, shift: float, *, clamp: bool = True) -> torch.Tensor:
+    """``mean(-(F - b) · max(S, 0))`` of correspondences F of features and S of codes, both (B, N, M), for those who have them already."""
     if clamp:
         similarity = similarity.clamp(min=0)
     return -(similarity * (agreement - shift)).mean()

@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from models.head import SegmentationHead
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.cluster.hierarchy import linkage
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from models.correspondence import Shifts, correspondence_loss
+from models.correspondence import Shifts, shifted_loss, spatially_centred, unit_correspondence
 from models.errors import StegoError
+from models.head import SegmentationHead
 from stego_app.features.cache import FeatureCache
 from stego_app.features.extract import device_of, precision_of
 from stego_app.features.neighbours import nearest_images
@@ -227,17 +227,17 @@ class _Trainer:
         first = feature_points(self.cache, images.tolist(), first_at).to(self.device)
         again = feature_points(self.cache, images.tolist(), second_at).to(self.device)
         near = feature_points(self.cache, partners.tolist(), second_at).to(self.device)
-        first_codes, again_codes, near_codes = self._codes(first), self._codes(again), self._codes(near)
+        codes = [self._codes(features) for features in (first, again, near)]
+        # Each set of points is brought to unit length once, not once a pair.
+        f, f_again, f_near = (normalize(features, dim=1) for features in (first, again, near))
+        z, z_again, z_near = (normalize(code, dim=1) for code in codes)
         shift, weight = self.shifts.shift, self.shifts.weight
-        terms = {
-            "self": correspondence_loss(first, first, first_codes, first_codes, shift.self_pairs),
-            "neighbour": correspondence_loss(first, near, first_codes, near_codes, shift.neighbour_pairs),
-        }
+        terms = {"self": _pair_term(f, f, z, z, shift.self_pairs), "neighbour": _pair_term(f, f_near, z, z_near, shift.neighbour_pairs)}
         orders = [derangement(count, draw) for _ in range(self.config.randoms)]
-        terms["random"] = torch.stack([correspondence_loss(first, again[o], first_codes, again_codes[o], shift.random_pairs) for o in orders]).mean()
+        terms["random"] = torch.stack([_pair_term(f, f_again[order], z, z_again[order], shift.random_pairs) for order in orders]).mean()
         loss = weight.self_pairs * terms["self"] + weight.neighbour_pairs * terms["neighbour"] + weight.random_pairs * terms["random"]
         # The probes see detached codes: they follow the head and never steer it.
-        detached = torch.cat([first_codes, again_codes], dim=2).detach()
+        detached = torch.cat(codes[:2], dim=2).detach()
         terms["cluster"] = -torch.einsum("ben,ke->bkn", normalize(detached, dim=1), normalize(self.clusters, dim=1)).amax(dim=1).mean()
         loss = loss + terms["cluster"]
         if self.labels is not None and self.probe is not None:
@@ -262,6 +262,11 @@ class _Trainer:
         logits = probe(codes.transpose(1, 2)).transpose(1, 2)
         # A batch may hold no labelled point at all; the mean over none would not be a number.
         return cross_entropy(logits, targets, ignore_index=VOID, reduction="sum") / (targets != VOID).sum().clamp(min=1)
+
+
+def _pair_term(f: torch.Tensor, g: torch.Tensor, z: torch.Tensor, w: torch.Tensor, shift: float) -> torch.Tensor:
+    """`models.correspondence.correspondence_loss` of features f, g and codes z, w that have unit length."""
+    return shifted_loss(spatially_centred(unit_correspondence(f, g)), unit_correspondence(z, w), shift)
 
 
 def _run_digest(cache: FeatureCache, classes: int, config: StegoConfig, seed: int, labels: Labels | None) -> str:
