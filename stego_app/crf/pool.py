@@ -1,0 +1,181 @@
+"""Work on many images in processes: the CRF is one thread's work, and a binding to C++ holds the interpreter's lock."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import StegoError
+from stego_app.crf.engine import refine
+from stego_app.crf.settings import CrfSettings
+
+
+class WorkerLostError(StegoError):
+    """A worker process died at a task, and again when it had that task alone."""
+
+
+@dataclass
+class _Task:
+    arguments: tuple[Any, ...]
+    future: Future[Any]
+
+
+class CrfPool:
+    """Worker processes for the CRF. Results come in the order of the input.
+
+    A worker that dies is replaced and what was under way is done again. Workers ignore Ctrl-C, which is the parent's to
+    handle, and leave by themselves if the parent dies.
+
+    >>> with CrfPool(workers=2) as pool:
+    ...     for refined in pool.refine_many(pairs):
+    ...         ...
+    """
+
+    def __init__(self, workers: int | None = None, settings: CrfSettings | None = None, *, engine: str = "auto") -> None:
+        """``workers``: one a core if None."""
+        if workers is not None and workers < 1:
+            raise StegoError(f"{workers} worker processes: expected 1 or more")
+        self.workers = workers or available_cores()
+        self.settings = settings or CrfSettings()
+        self.engine = engine
+        self._executor: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close(now=kind is not None)
+
+    def refine_many(self, items: Iterable[tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]) -> Iterator[npt.NDArray[np.float32]]:
+        """`refine` of each pair of an image (H, W, 3) uint8 and its probabilities (K, H, W).
+
+        Raises:
+            StegoError: as `refine`, for the first pair that fails, or `WorkerLostError`.
+        """
+        for outcome in self.run(refine_one, ((image, probabilities, self.settings, self.engine) for image, probabilities in items)):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            yield outcome
+
+    def run(self, function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]], *, ahead: int | None = None) -> Iterator[Any]:
+        """``function(*each)`` in the workers, in order; what it raises is yielded in place of a result.
+
+        Arguments are drawn only as there is room, so their source may be work of its own that goes on meanwhile.
+
+        Args:
+            function: at the top level of a module, so that a worker can find it.
+            arguments: picklable.
+            ahead: how many tasks may be under way or waiting to be yielded; two a worker if None.
+        """
+        room = ahead or 2 * self.workers
+        waiting: deque[_Task] = deque()
+        source = iter(arguments)
+        while True:
+            while (waiting and waiting[0].future.done()) or len(waiting) >= room:
+                yield self._result(function, waiting)
+            try:
+                item = next(source)
+            except StopIteration:
+                break
+            waiting.append(_Task(item, self._submit(function, item)))
+        while waiting:
+            yield self._result(function, waiting)
+
+    def close(self, *, now: bool = False) -> None:
+        """End the workers: after the tasks under way, or at once."""
+        executor, self._executor = self._executor, None
+        if executor is None:
+            return
+        # Python offers `terminate_workers` from 3.14 on only.
+        workers = list((executor._processes or {}).values())
+        executor.shutdown(wait=not now, cancel_futures=True)
+        if now:
+            for worker in workers:
+                worker.terminate()
+            for worker in workers:
+                worker.join()
+
+    def worker_ids(self) -> list[int]:
+        """Process ids of the workers started so far."""
+        processes = self._executor._processes if self._executor else None
+        return [worker.pid for worker in (processes or {}).values() if worker.pid is not None]
+
+    def _submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
+        if self._executor is None:
+            context = multiprocessing.get_context("spawn")
+            self._executor = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_start_worker)
+        try:
+            return self._executor.submit(function, *arguments)
+        except BrokenProcessPool as error:
+            # Noticed here before a result was asked for; the task counts as lost like those under way.
+            lost: Future[Any] = Future()
+            lost.set_exception(error)
+            return lost
+
+    def _result(self, function: Callable[..., Any], waiting: deque[_Task]) -> Any:
+        """The outcome of the first task, which leaves the queue."""
+        first = waiting.popleft()
+        try:
+            return first.future.result()
+        except BrokenProcessPool:
+            return self._again(function, first, waiting)
+        except Exception as error:
+            return error
+
+    def _again(self, function: Callable[..., Any], first: _Task, others: Iterable[_Task]) -> Any:
+        """With new workers, ``first`` alone, to learn whether it was the one that killed its worker; then the others that were lost."""
+        self.close(now=True)
+        try:
+            outcome = self._submit(function, first.arguments).result()
+        except BrokenProcessPool:
+            self.close(now=True)
+            outcome = WorkerLostError("a worker process died twice at this image; is there enough memory? Fewer processes (--jobs) need less")
+        except Exception as error:
+            outcome = error
+        for task in others:
+            if _is_lost(task.future):
+                task.future = self._submit(function, task.arguments)
+        return outcome
+
+
+def _is_lost(future: Future[Any]) -> bool:
+    return not future.done() or future.cancelled() or isinstance(future.exception(), BrokenProcessPool)
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def refine_one(image: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32], settings: CrfSettings, engine: str) -> npt.NDArray[np.float32]:
+    """`refine`, as a worker calls it."""
+    return refine(image, probabilities, settings, engine=engine)
+
+
+def _start_worker() -> None:
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The pool is the parallelism: threads inside would only compete.
+    cv2.setNumThreads(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+
+
+def _leave_with(parent: Any) -> None:
+    # A worker waits for tasks on a pipe that it holds open itself, so it would outlive a parent that was killed.
+    parent.join()
+    os._exit(1)
