@@ -69,21 +69,35 @@ class BackboneOutput(NamedTuple):
     cls: torch.Tensor
 
 
-def build_vit(spec: BackboneSpec, *, gradient_checkpointing: bool = False) -> nn.Module:
+def build_vit(spec: BackboneSpec) -> nn.Module:
     """A timm ViT of the shape ``spec`` asks for, with random weights and no classifier.
 
     Raises:
         ArtifactError: timm has no such architecture or it cannot take this shape.
     """
     side = spec.grid * spec.patch_size
-    options: dict[str, Any] = {"pretrained": False, "num_classes": 0, "img_size": side, "depth": spec.depth}
+    shape: dict[str, Any] = {"img_size": side, "patch_size": spec.patch_size, "depth": spec.depth}
     try:
-        network: Any = timm.create_model(spec.architecture, dynamic_img_size=True, **options)
+        network: Any = timm.create_model(spec.architecture, pretrained=False, num_classes=0, dynamic_img_size=True, **shape)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ArtifactError(f"backbone '{spec.architecture}' cannot be built as a ViT of {spec.depth} blocks: {error}") from error
-    if gradient_checkpointing:
-        network.set_grad_checkpointing(True)
     return network  # type: ignore[no-any-return]
+
+
+def filled_vit(spec: BackboneSpec, state: dict[str, torch.Tensor]) -> nn.Module:
+    """The network of ``spec`` with the tensors of ``state`` as its weights.
+
+    Raises:
+        ArtifactError: see `build_vit`.
+        RuntimeError: names or shapes differ.
+    """
+    with torch.device("meta"):  # no random weights are drawn that would be thrown away: most of the loading time
+        network = build_vit(spec)
+    network.load_state_dict(state, strict=True, assign=True)
+    if any(tensor.is_meta for tensor in network.buffers()):  # buffers that are computed, not stored (rotary positions)
+        network = build_vit(spec)
+        network.load_state_dict(state, strict=True)
+    return network
 
 
 class Backbone(nn.Module):
@@ -178,9 +192,8 @@ def backbone_from_tensors(tensors: Mapping[str, torch.Tensor], spec: BackboneSpe
     """
     if block is not None:
         spec = BackboneSpec(**{**asdict(spec), "block": block})
-    network = build_vit(spec)
     try:
-        network.load_state_dict(unpack_state(tensors), strict=True)
+        network = filled_vit(spec, unpack_state(tensors))
     except RuntimeError as error:
         raise ArtifactError(f"{origin}: weights do not fit a {spec.architecture} of {spec.depth} blocks ({str(error).splitlines()[-1].strip()})") from error
     return Backbone(network, spec).eval()

@@ -1,28 +1,27 @@
-"""Where a backbone comes from: the embedded default, a file of ours, a DINO/DINOv2 checkpoint, or timm's hub."""
+"""Where a backbone comes from: the embedded default, a file of ours, a published checkpoint, or timm's hub."""
 
 from __future__ import annotations
 
-import pickle
-import re
-from collections.abc import Mapping
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import timm
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 
 from models.artifact import ArtifactError
-from models.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneSpec, backbone_from_tensors, read_backbone
+from models.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneSpec, read_backbone
+from models.backbone_checkpoints import read_checkpoint
 
 DEFAULT = "default"
 RANDOM_PREFIX = "random:"
-# Containers under which published checkpoints keep the network; the teacher is what DINO's papers evaluate.
-_CONTAINERS = ("teacher", "model", "state_dict", "student", "target_encoder", "encoder")
-_PREFIXES = ("module.", "backbone.", "encoder.", "network.")
-_WIDTHS = {192: "tiny", 384: "small", 768: "base", 1024: "large"}
+FILE_SUFFIXES = frozenset({".pth", ".pt", ".ckpt", ".safetensors"})
+HUB_SECONDS = 4.0
 
 
 def default_backbone_path() -> Path:
@@ -45,7 +44,7 @@ def load_backbone(name: str, block: int | None = None) -> Backbone:
         return read_backbone(default_backbone_path(), block)
     if name.startswith(RANDOM_PREFIX):
         return _from_timm(name.removeprefix(RANDOM_PREFIX), block, pretrained=False)
-    if Path(name).suffix.lower() in {".pth", ".pt", ".safetensors", ".ckpt"} or Path(name).exists():
+    if Path(name).suffix.lower() in FILE_SUFFIXES or Path(name).is_file():
         return _from_file(Path(name), block)
     return _from_timm(name, block, pretrained=True)
 
@@ -57,95 +56,25 @@ def _from_file(path: Path, block: int | None) -> Backbone:
         try:
             with safe_open(str(path), framework="pt") as file:
                 ours = "stego" in (file.metadata() or {})
-            if ours:
-                return read_backbone(path, block)
-            state: Mapping[str, Any] = load_file(str(path))
         except (SafetensorError, OSError) as error:
             raise ArtifactError(f"{path}: not a readable safetensors file ({error})") from error
-    else:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ArtifactError(f"{path}: not a checkpoint that holds weights only ({reason})") from error
-    tensors = _network_tensors(state, path)
-    spec = _spec_from_shapes(tensors, path)
-    return backbone_from_tensors(tensors, spec, block, origin=str(path))
-
-
-def _network_tensors(state: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
-    """The ViT's own tensors under timm's names, out of whatever container and prefixes a checkpoint uses."""
-    if not isinstance(state, Mapping):
-        raise ArtifactError(f"{path}: expected a state dict of a ViT, found {type(state).__name__}")
-    for container in _CONTAINERS:
-        if isinstance(state.get(container), Mapping):
-            return _network_tensors(state[container], path)
-    tensors: dict[str, torch.Tensor] = {}
-    for key, value in state.items():
-        if not isinstance(value, torch.Tensor):
-            continue
-        while prefix := next((p for p in _PREFIXES if key.startswith(p)), None):
-            key = key.removeprefix(prefix)
-        key = re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", key)  # DINOv2's training code groups blocks in chunks
-        key = key.replace("register_tokens", "reg_token").replace(".mlp.w12.", ".mlp.fc1.").replace(".mlp.w3.", ".mlp.fc2.")
-        tensors[key] = value.float()
-    wanted = re.compile(r"^(cls_token|pos_embed|reg_token|patch_embed\.proj\.(weight|bias)|norm\.(weight|bias)|blocks\.\d+\..+)$")
-    return {key: value for key, value in tensors.items() if wanted.match(key)}
-
-
-def _spec_from_shapes(tensors: dict[str, torch.Tensor], path: Path) -> BackboneSpec:
-    """The shape of a ViT read off its weights. May fold CLS's position into ``tensors`` where timm wants it."""
-    try:
-        dim, _, patch, _ = tensors["patch_embed.proj.weight"].shape
-        positions = tensors["pos_embed"].shape[1]
-        hidden = tensors["blocks.0.mlp.fc1.weight"].shape[0]
-    except (KeyError, ValueError) as error:
-        raise ArtifactError(f"{path}: no ViT found in it (missing {error}); expected DINO, DINOv2 or timm weights") from error
-    if dim not in _WIDTHS or hidden != 4 * dim:
-        raise ArtifactError(f"{path}: a ViT of width {dim} and hidden width {hidden}; expected width {sorted(_WIDTHS)} and a hidden width of 4 times that")
-    grid = int((positions - 1) ** 0.5)
-    if grid * grid + 1 != positions:
-        raise ArtifactError(f"{path}: {positions} position embeddings are not one CLS token and a square grid")
-    registers = tensors["reg_token"].shape[1] if "reg_token" in tensors else 0
-    if "blocks.0.ls1.gamma" in tensors or registers:
-        if registers not in (0, 4):
-            raise ArtifactError(f"{path}: {registers} register tokens; expected 0 or 4")
-        architecture = f"vit_{_WIDTHS[dim]}_patch14{'_reg4' if registers else ''}_dinov2"
-        method = "dinov2"
-        if registers and positions == grid * grid + 1:  # timm adds CLS's position beforehand: its grid has none
-            tensors["cls_token"] = tensors["cls_token"] + tensors["pos_embed"][:, :1]
-            tensors["pos_embed"] = tensors["pos_embed"][:, 1:]
-        if patch != 14:
-            raise ArtifactError(f"{path}: DINOv2-like weights with patch {patch}; expected 14")
-    else:
-        architecture = f"vit_{_WIDTHS[dim]}_patch{patch}_224"
-        method = "vit"
-        if not timm.is_model(architecture):
-            raise ArtifactError(f"{path}: a ViT of width {dim} and patch {patch}, which timm does not have ({architecture})")
-    depth = 1 + max(int(key.split(".")[1]) for key in tensors if key.startswith("blocks."))
-    return BackboneSpec(architecture, depth, depth - 1, patch, dim, grid, IMAGENET_MEAN, IMAGENET_STD, method, path.name)
+        if ours:
+            return read_backbone(path, block)
+    return read_checkpoint(path, block)
 
 
 def _from_timm(name: str, block: int | None, *, pretrained: bool) -> Backbone:
-    if not timm.is_model(name.split("/")[-1].split(".")[0]):
+    architecture, _, tag = name.removeprefix("timm/").partition(".")
+    if not timm.is_model(architecture):
         raise ArtifactError(f"backbone '{name}': neither 'default', nor an existing file, nor a timm model name")
-    try:
-        network: Any = timm.create_model(name, pretrained=pretrained, num_classes=0, dynamic_img_size=True)
-    except TypeError as error:
-        raise ArtifactError(f"backbone '{name}': not a ViT that takes images of any size ({error})") from error
-    except Exception as error:  # the hub's client raises many kinds; all mean that the weights did not arrive
-        if not pretrained:
-            raise ArtifactError(f"backbone '{name}': timm cannot build it ({error})") from error
-        raise ArtifactError(
-            f"backbone '{name}': its weights are not on this machine and could not be downloaded ({type(error).__name__}). "
-            "Go online once, or give the path of a .pth or .safetensors file, or use 'default'"
-        ) from error
-    if not hasattr(network, "blocks") or not hasattr(network, "forward_intermediates") or not hasattr(network, "patch_embed"):
-        raise ArtifactError(f"backbone '{name}': expected a ViT; this timm model is of another kind")
+    known = timm.list_pretrained(f"{architecture}.*")
+    if pretrained and (not known or (tag and f"{architecture}.{tag}" not in known)):
+        raise ArtifactError(f"backbone '{name}': timm has no such weights; it has {', '.join(sorted(known)) or 'none'} for {architecture}")
+    network = _build(name, f"{architecture}.{tag}" if tag else architecture, pretrained)
     config = network.pretrained_cfg
     depth = len(network.blocks)
     spec = BackboneSpec(
-        architecture=name.split("/")[-1].split(".")[0],
+        architecture=architecture,
         depth=depth,
         block=depth - 1 if block is None else block,
         patch_size=network.patch_embed.patch_size[0],
@@ -157,3 +86,54 @@ def _from_timm(name: str, block: int | None, *, pretrained: bool) -> Backbone:
         source=name,
     )
     return Backbone(network, spec).eval()
+
+
+def _build(name: str, model: str, pretrained: bool) -> Any:
+    """timm's network of that name; ``name`` is how the user wrote it."""
+    try:
+        with _hub_if_reachable() if pretrained else _nothing():
+            network: Any = timm.create_model(model, pretrained=pretrained, num_classes=0, dynamic_img_size=True)
+    except TypeError as error:
+        raise ArtifactError(f"backbone '{name}': this timm model is not a ViT that takes images of any size; expected one") from error
+    except Exception as error:  # the hub's client raises many kinds; all mean that the weights did not arrive
+        if not pretrained:
+            raise ArtifactError(f"backbone '{name}': timm cannot build it ({error})") from error
+        raise ArtifactError(
+            f"backbone '{name}': its weights are not on this machine and could not be downloaded ({type(error).__name__}). "
+            "Go online once, or give the path of a .pth or .safetensors file, or use 'default'"
+        ) from error
+    if not hasattr(network, "blocks") or not hasattr(network, "forward_intermediates") or not hasattr(network, "patch_embed"):
+        raise ArtifactError(f"backbone '{name}': expected a ViT; this timm model is of another kind")
+    return network
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _hub_if_reachable() -> Iterator[None]:
+    """Take weights from the hub's local cache alone when the hub cannot be reached.
+
+    The hub's client otherwise tries each file again and again for most of a minute before it gives up.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _reachable(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _reachable(url: str) -> bool:
+    """Whether the host of ``url`` (or the proxy in the way, which may answer for it) accepts a connection."""
+    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    parts = urlsplit(proxy or url)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)), timeout=HUB_SECONDS).close()
+    except OSError:
+        return False
+    return True

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 
 SCALE_SUFFIX = ".int8_scale"
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def quantize_per_channel(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -28,7 +29,13 @@ def dequantize_per_channel(levels: torch.Tensor, scale: torch.Tensor) -> torch.T
 
 
 def pack_state(state: Mapping[str, torch.Tensor], precision: str) -> dict[str, torch.Tensor]:
-    """A state dict as stored: ``precision`` is "fp32", "fp16" or "int8" (matrices int8, the rest fp16)."""
+    """A state dict as stored: ``precision`` is "fp32", "fp16" or "int8" (matrices int8, the rest fp16).
+
+    Raises:
+        ValueError: another precision.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision '{precision}': expected one of {', '.join(PRECISIONS)}")
     packed: dict[str, torch.Tensor] = {}
     for name, tensor in state.items():
         if precision == "int8" and tensor.ndim >= 2 and name.endswith("weight"):
