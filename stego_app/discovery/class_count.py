@@ -1,0 +1,80 @@
+"""How many classes: as many as correspondences of held-out images confirm.
+
+Give each class k the code e_k / sqrt(p_k), p_k its share of patches: orthogonal, and of equal weight whatever its size. Then
+the shift-free pair loss (see `spectral`) of K classes is, up to a constant,
+
+    L(K) = K - 2 sum_k r_k,     r_k = P(a correspondence that starts in class k ends in class k)
+
+so one more class pays exactly when it adds more than one half to the sum of retentions. Classes are found on one half
+of the images and r_k is counted on the other half, both ways round; without the second half L would fall for longer than
+the classes hold. The K with the smallest sum of both is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import StegoError
+from stego_app.discovery.correspondences import pair_distribution
+from stego_app.discovery.spectral import Matrix, cluster_codes, spectral_codes, spectrum
+from stego_app.progress import Progress, silent
+
+MOST_CLASSES = 50
+
+
+class ClassCount(NamedTuple):
+    """``classes``: the K taken. ``losses``: K to held-out L(K)."""
+
+    classes: int
+    losses: dict[int, float]
+
+
+def held_out_loss(labels: npt.NDArray[np.int64], cross: Matrix) -> float:
+    """L of classes ``labels`` (M,) under ``cross`` (M, M), counts of correspondences of other images than they come from."""
+    member = np.eye(int(labels.max()) + 1)[labels]
+    joint = member.T @ (cross + cross.T) @ member
+    share = joint.sum(1)
+    # A class that held-out images do not show at all is not confirmed by them: it retains nothing.
+    retained = np.divide(np.diag(joint), share, out=np.zeros(len(share)), where=share > 0)
+    return float(len(share) - 2 * retained.sum())
+
+
+def choose_classes(halves: tuple[Matrix, Matrix], adjacent: Matrix, adjacent_weight: float, seed: int, progress: Progress = silent) -> ClassCount:
+    """The number of classes from 2 to `MOST_CLASSES` with the smallest held-out loss.
+
+    Args:
+        halves: correspondences (M, M) counted on each half of the images.
+        adjacent: correspondences of adjacent patches, for the fit alone.
+        adjacent_weight: their weight.
+        seed: of the clusterings.
+        progress: called as ``progress("number of classes", K, largest)``.
+
+    Raises:
+        StegoError: the images cannot be told apart into two classes.
+    """
+    most = max(2, min(MOST_CLASSES, len(adjacent) // 8))
+    fits = [_classes_of(pair_distribution(half, adjacent, adjacent_weight), most, seed) for half in halves]
+    losses: dict[int, float] = {}
+    for count in range(2, most + 1):
+        found = [next(fit, None) for fit in fits]
+        if any(labels is None for labels in found):
+            break  # no more distinct codes
+        losses[count] = sum(held_out_loss(labels, other) for labels, other in zip(found, halves[::-1], strict=True) if labels is not None)
+        progress("number of classes", count, most)
+    if not losses:
+        raise StegoError("the images look the same everywhere: no two classes can be told apart")
+    return ClassCount(min(losses, key=lambda count: (losses[count], count)), losses)
+
+
+def _classes_of(pairs: Matrix, most: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Labels for 2, 3, … classes, as far as codes can be told apart."""
+    found = spectrum(pairs)
+    for count in range(2, most + 1):
+        try:
+            yield cluster_codes(spectral_codes(found, count), found.degrees, count, seed)
+        except StegoError:
+            return

@@ -1,0 +1,179 @@
+"""From the features of a set of images to its classes, from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.functional import normalize
+
+from models.errors import StegoError
+from models.head import LookupHead
+from stego_app.clusters import ClusterModel, Head
+from stego_app.discovery.class_count import choose_classes
+from stego_app.discovery.codebook import nearest_codes, spherical_kmeans, sum_by_code
+from stego_app.discovery.correspondences import CrossLinks, adjacent_links, cross_image_links, pair_distribution
+from stego_app.discovery.crop_pairs import CropPairs
+from stego_app.discovery.distil_head import distil_head
+from stego_app.discovery.metric import Metric, position_whitening, same_point_similarity
+from stego_app.discovery.settings import DiscoverySettings
+from stego_app.discovery.source import TokenSource, image_numbers
+from stego_app.discovery.spectral import Matrix, Spectrum, cluster_codes, spectral_codes, spectrum
+from stego_app.discovery.tree import build_tree
+from stego_app.progress import Progress, silent
+
+_TOKENS_PER_CODE = 8
+_TEMPERATURES = tuple(float(value) for value in np.geomspace(0.02, 0.5, 12))
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What was found.
+
+    Attributes:
+        model: the clusters.
+        notes: what could not be known, and what was adapted, in plain words.
+        threshold: cosine from which patches of different images counted as corresponding.
+        linked: share of patches with a corresponding patch in another image.
+        losses: mean cosine to the target code at each step of the head's training; empty for a lookup.
+    """
+
+    model: ClusterModel
+    notes: list[str]
+    threshold: float
+    linked: float
+    losses: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Codes:
+    """The codebook and the patches that were looked at: ``tokens`` (n, D) projected, their ``codes`` (n,) and ``images`` (n,)."""
+
+    book: torch.Tensor
+    tokens: torch.Tensor
+    codes: torch.Tensor
+    images: npt.NDArray[np.int64]
+
+
+def discover(
+    source: TokenSource,
+    pairs: CropPairs,
+    *,
+    classes: int | None = None,
+    seed: int = 0,
+    settings: DiscoverySettings | None = None,
+    progress: Progress = silent,
+) -> Discovery:
+    """Find classes that hold across the images of ``source``, with nothing labelled and nothing to tune.
+
+    Memory is bounded by ``settings.bank`` and ``settings.head_tokens``, whatever the number of images. The same seed gives
+    the same bits on one machine and thread count.
+
+    Args:
+        source: patch tokens, e.g. a `stego_app.features.FeatureCache`.
+        pairs: two views of the same points of these images; see `collect_crop_pairs`.
+        classes: K; None lets `choose_classes` decide.
+        seed: of all draws.
+        settings: see `DiscoverySettings`.
+        progress: called as ``progress(stage, done, total)`` with the stages "classes" and "head".
+
+    Raises:
+        StegoError: ``classes`` is below one, or more than the images can tell apart.
+    """
+    settings = settings or DiscoverySettings()
+    if classes is not None and classes < 1:
+        raise StegoError(f"classes {classes}: expected at least 1")
+    notes: list[str] = []
+    steps = 6
+    sampled, entries = source.sample(max(settings.bank, settings.head_tokens), seed)
+    images = image_numbers(source)
+    metric = position_whitening(pairs, normalize(torch.from_numpy(sampled), dim=1).mean(0), settings.whitening_floor)
+    threshold = same_point_similarity(pairs, metric, settings.miss_rate)
+    progress("classes", 1, steps)
+    found = _codebook(metric.project(sampled), images[entries], settings, np.random.default_rng(seed))
+    if classes is not None and classes > len(found.book):
+        raise StegoError(f"classes {classes}: the images hold only {len(found.book)} distinct features; ask for at most {len(found.book)}")
+    progress("classes", 2, steps)
+    cross = _cross_links(found, threshold, settings, notes)
+    progress("classes", 3, steps)
+    adjacent = adjacent_links(_code_grids(source, metric, found.book, settings, seed), len(found.book))
+    joint = pair_distribution(cross.counts, adjacent, settings.adjacent_weight)
+    progress("classes", 4, steps)
+    eigen = spectrum(joint)
+    count = _count(found, threshold, adjacent, settings, seed, notes, progress) if classes is None else classes
+    labels = cluster_codes(spectral_codes(eigen, count), eigen.degrees, count, seed)
+    progress("classes", 5, steps)
+    fine = min(len(found.book), max(settings.fine, count))
+    vectors = _code_vectors(eigen, count, fine)
+    tree = build_tree(vectors, joint, labels, fine)
+    directions = _directions(vectors, eigen.degrees, tree.leaf_of_code, fine)
+    progress("classes", 6, steps)
+    head, losses = _head(found, torch.from_numpy(vectors).float(), settings, seed, progress)
+    model = ClusterModel(metric.mean, metric.matrix, head, directions, 1.0, tree.merges, count)
+    temperature = _temperature(model, sampled[: settings.bank // 4], tree.leaf_of_code[found.codes.numpy()[: settings.bank // 4]])
+    model = ClusterModel(metric.mean, metric.matrix, head, directions, temperature, tree.merges, count)
+    return Discovery(model, notes, threshold, cross.linked, losses)
+
+
+def _codebook(tokens: torch.Tensor, images: npt.NDArray[np.int64], settings: DiscoverySettings, random: np.random.Generator) -> _Codes:
+    size = max(2, min(settings.codes, len(tokens) // _TOKENS_PER_CODE))
+    book = spherical_kmeans(tokens[: settings.bank], size, random)
+    return _Codes(book, tokens, nearest_codes(tokens, book), images)
+
+
+def _cross_links(found: _Codes, threshold: float, settings: DiscoverySettings, notes: list[str]) -> CrossLinks:
+    images = found.images[: settings.bank]
+    if len(np.unique(images)) < 2:
+        notes.append("only one image: correspondences were drawn inside it, so classes may follow shading or place")
+        images = np.arange(len(images))
+    links = cross_image_links(found.tokens[: settings.bank], images, found.codes[: settings.bank], len(found.book), threshold)
+    if links.linked < 0.5:
+        notes.append(f"only {links.linked:.0%} of patches have a match in another image: expect classes that belong to single images")
+    return links
+
+
+def _count(found: _Codes, threshold: float, adjacent: Matrix, settings: DiscoverySettings, seed: int, notes: list[str], progress: Progress) -> int:
+    images = found.images[: settings.bank]
+    numbers = np.random.default_rng(seed).permutation(np.unique(images))
+    first = np.isin(images, numbers[: len(numbers) // 2])
+    if len(numbers) < 4:
+        notes.append("fewer than four images: the number of classes could not be checked on other images; set it if it looks wrong")
+        first = np.arange(len(images)) % 2 == 0
+        images = images if len(numbers) > 1 else np.arange(len(images))
+    size, tokens, codes = len(found.book), found.tokens[: settings.bank], found.codes[: settings.bank]
+    halves = [cross_image_links(tokens[half], images[half], codes[half], size, threshold).counts for half in (first, ~first)]
+    choice = choose_classes((halves[0], halves[1]), adjacent, settings.adjacent_weight, seed, progress)
+    if choice.classes == max(choice.losses):
+        notes.append(f"held-out images would confirm more than {choice.classes} classes; ask for more, or cut the tree finer")
+    return choice.classes
+
+
+def _code_grids(source: TokenSource, metric: Metric, book: torch.Tensor, settings: DiscoverySettings, seed: int) -> Sequence[npt.NDArray[np.int64]]:
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(source))[: settings.adjacent_images])
+    return [nearest_codes(metric.project(source.tokens(int(i))), book).numpy().reshape(source.grid(int(i))) for i in chosen]
+
+
+def _code_vectors(eigen: Spectrum, classes: int, fine: int) -> Matrix:
+    """What the head learns: unit vectors (M, E) that tell classes apart and, in their other half, fine clusters."""
+    return np.concatenate([spectral_codes(eigen, classes), spectral_codes(eigen, fine)], axis=1) / 2**0.5
+
+
+def _directions(vectors: Matrix, degrees: Matrix, leaf_of_code: npt.NDArray[np.int64], fine: int) -> torch.Tensor:
+    weighted = torch.from_numpy(vectors * degrees[:, None]).float()
+    return normalize(sum_by_code(weighted, torch.from_numpy(leaf_of_code), fine), dim=1)
+
+
+def _head(found: _Codes, vectors: torch.Tensor, settings: DiscoverySettings, seed: int, progress: Progress) -> tuple[Head, list[float]]:
+    if settings.head == "lookup":
+        return LookupHead(found.book, vectors, settings.lookup_sharpness).eval(), []
+    return distil_head(found.tokens, found.codes, vectors, settings, seed, progress)
+
+
+def _temperature(model: ClusterModel, tokens: npt.NDArray[np.float32], leaves: npt.NDArray[np.int64]) -> float:
+    """The temperature at which the fine clusters' probabilities predict the cluster of a token's own code best (Guo et al. 2017)."""
+    logits, targets = model.fine_logits(torch.from_numpy(tokens)), torch.from_numpy(leaves)
+    losses = [float(torch.nn.functional.cross_entropy(logits / value, targets)) for value in _TEMPERATURES]
+    return _TEMPERATURES[int(np.argmin(losses))]

@@ -1,0 +1,80 @@
+"""The closed-form minimiser of the shift-free pair loss, and the classes it gives.
+
+STEGO's loss needs shifts because raw cosines have no natural zero. The spectral contrastive loss (HaoChen, Wei, Gaidon
+& Ma, NeurIPS 2021, section 3.2) compares positive pairs with random ones instead:
+
+    L(z) = -2 E_positive <z_i, z_j> + E_random <z_i, z_j>^2
+
+With A the distribution of positive pairs of codes and d its row sums it equals ||N - F F^T||^2 up to a constant, where
+N = D^-1/2 A D^-1/2 and F = D^1/2 z (their lemma 3.2). By Eckart-Young its minimiser in K dimensions is
+F = V sqrt(max(lambda, 0)) with the K leading eigenpairs of N, up to a rotation.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
+
+from models.errors import StegoError
+
+Matrix = npt.NDArray[np.float64]
+
+
+class Spectrum(NamedTuple):
+    """Eigenpairs of N, largest first: ``values`` (M,), ``vectors`` (M, M) in columns; ``degrees`` (M,) the row sums d."""
+
+    values: Matrix
+    vectors: Matrix
+    degrees: Matrix
+
+
+def spectrum(pairs: Matrix) -> Spectrum:
+    """Eigenpairs of the degree-normalised ``pairs`` (M, M), symmetric with positive row sums."""
+    degrees = pairs.sum(1)
+    root = np.sqrt(degrees)
+    values, vectors = np.linalg.eigh(pairs / root[:, None] / root[None])
+    values, vectors = values[::-1], vectors[:, ::-1]
+    # An eigenvector's sign is arbitrary; fixing it keeps results the same across linear-algebra libraries.
+    signs = np.sign(vectors[np.abs(vectors).argmax(0), np.arange(len(vectors))])
+    return Spectrum(values, vectors * np.where(signs == 0, 1, signs), degrees)
+
+
+def pair_loss(pairs: Matrix, codes: Matrix) -> float:
+    """L of ``codes`` (M, E), one row for each entry of the codebook, under the distribution ``pairs`` (M, M)."""
+    degrees = pairs.sum(1)
+    products = codes @ codes.T
+    return float(-2 * (pairs * products).sum() + (np.outer(degrees, degrees) * products**2).sum())
+
+
+def minimise_pair_loss(found: Spectrum, dimensions: int) -> Matrix:
+    """The codes (M, dimensions) with the smallest `pair_loss`."""
+    scaled = found.vectors[:, :dimensions] * np.sqrt(np.maximum(found.values[:dimensions], 0))
+    return np.asarray(scaled / np.sqrt(found.degrees)[:, None])
+
+
+def spectral_codes(found: Spectrum, dimensions: int) -> Matrix:
+    """Unit codes (M, dimensions): the rows of the leading eigenvectors, normalised.
+
+    They span what `minimise_pair_loss` gives; the eigenvalues are left out so that no class counts less for being harder
+    to tell apart (Ng, Jordan & Weiss 2002).
+    """
+    rows = found.vectors[:, :dimensions]
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
+
+
+def cluster_codes(codes: Matrix, weights: Matrix, classes: int, seed: int) -> npt.NDArray[np.int64]:
+    """Class (M,) of each code: weighted k-means, the best of ten starts; all classes are used.
+
+    Raises:
+        StegoError: fewer distinct codes than classes.
+    """
+    with threadpool_limits(limits=1):  # sums over threads are added in any order, which would change the last bits
+        fitted = KMeans(classes, n_init=10, max_iter=100, random_state=seed).fit(codes, sample_weight=weights)
+    labels = np.asarray(fitted.labels_, dtype=np.int64)
+    if (found := len(np.unique(labels))) < classes:
+        raise StegoError(f"classes {classes}: the images can only be told apart into {found}; ask for at most {found}")
+    return labels
