@@ -1,0 +1,271 @@
+"""Score a segmenter on a labelled data set: one pass over the images, histograms only in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import StegoError
+from stego_app.crf import CrfPool
+from stego_app.data import VOID, Dataset, Sample
+from stego_app.evaluation.histogram import accumulate
+from stego_app.evaluation.report import EvaluationReport, make_folder, write_report
+from stego_app.evaluation.scores import Scores, hungarian_scores, majority_scores, matched_scores
+from stego_app.progress import Progress, silent
+from stego_app.segmentation import finish
+
+if TYPE_CHECKING:
+    import torch
+
+    from stego_app.encoder import Encoded
+    from stego_app.evaluation.linear_probe import LinearProbe, ProbePoints
+
+Bytes = npt.NDArray[np.uint8]
+Counts = npt.NDArray[np.int64]
+
+CRF_MODES = {"off": (False,), "on": (True,), "both": (False, True)}
+_PROBED = ("features", "codes")
+
+
+class Segments(Protocol):
+    """What is asked of a segmenter; `stego_app.Segmenter` is one."""
+
+    def info(self) -> dict[str, Any]:
+        """What is known of it, ready for JSON."""
+
+    def class_names(self, classes: int | None = None) -> list[str]:
+        """Names of the clusters at a granularity."""
+
+    def palette(self, classes: int | None = None) -> Bytes:
+        """Their colours (K, 3)."""
+
+    def encode(self, image: Bytes, *, flip: bool = False, resolution: int | None = None) -> Encoded:
+        """The patch tokens of an image (H, W, 3)."""
+
+    def probabilities(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
+        """(K + 1, h, w) on the patch grid; the last row is "ignored"."""
+
+    def codes(self, encoded: Encoded) -> torch.Tensor:
+        """(h*w, E)."""
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What to score, and how.
+
+    Attributes:
+        classes: the granularity at which the segmenter is scored; the data set's number of classes if None.
+        crf: "on", "off" or "both".
+        flip: average with the mirrored image.
+        linear_probe: train linear probes on every other image and score them on the rest.
+        limit: score this many images only, evenly spaced.
+        resolution: short side for the backbone in pixels; the segmenter's own if None.
+        workers: processes for the CRF; one a core if None.
+        seed: of the pixels that the probes are trained on.
+    """
+
+    classes: int | None = None
+    crf: str = "both"
+    flip: bool = False
+    linear_probe: bool = True
+    limit: int | None = None
+    resolution: int | None = None
+    workers: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.crf not in CRF_MODES:
+            raise StegoError(f"crf {self.crf!r}: expected on, off or both")
+
+
+@dataclass(frozen=True)
+class ClassSpace:
+    """Names of the classes, and ``column`` (256,) uint8 from label value to index in ``names`` (255 stays void)."""
+
+    names: tuple[str, ...]
+    column: Bytes
+
+
+def evaluate_segmenter(segmenter: Segments, dataset: Dataset, settings: EvaluationSettings, out: Path, progress: Progress = silent) -> EvaluationReport:
+    """Score ``segmenter`` on ``dataset`` and write ``scores.json``, ``scores.md`` and ``confusion.png`` into ``out``.
+
+    Clusters are matched to classes on the counts of the whole set; predictions are compared at the labels' own size.
+    Images or labels that cannot be read are listed in the report and left out.
+
+    Raises:
+        StegoError: no labels, none that can be read, more classes than the segmenter has fine clusters, or ``out`` cannot be written.
+    """
+    make_folder(out)
+    samples = evenly(dataset.labelled, settings.limit)
+    if not samples:
+        raise StegoError(f"{dataset.root}: no image has a label; expected a labelled layout, or a folder of label PNGs (--labels)")
+    run = _Run(segmenter, dataset, settings, samples, class_space(dataset, samples, progress), progress)
+    run.count()
+    report = run.report()
+    write_report(report, out)
+    return report
+
+
+def evenly(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
+    """At most ``limit`` of ``samples``, evenly spaced from first to last."""
+    if limit is None or limit >= len(samples):
+        return list(samples)
+    return [samples[index] for index in np.linspace(0, len(samples) - 1, limit).round().astype(int)]
+
+
+def class_space(dataset: Dataset, samples: Sequence[Sample], progress: Progress = silent) -> ClassSpace:
+    """The data set's classes; where it does not name them, one for each label value that occurs.
+
+    Raises:
+        StegoError: no label holds anything but void.
+    """
+    if dataset.class_names is not None:
+        return ClassSpace(dataset.class_names, np.arange(256, dtype=np.uint8))
+    seen = np.zeros(256, dtype=bool)
+    for number, sample in enumerate(samples):
+        with suppress(StegoError):  # listed as a failure when the image's turn comes
+            seen[np.unique(dataset.read_label(sample))] = True
+        progress("finding classes", number + 1, len(samples))
+    values = [int(value) for value in np.flatnonzero(seen) if value != VOID]
+    if not values:
+        raise StegoError(f"{dataset.root}: no label that can be read holds a class")
+    column = np.full(256, VOID, dtype=np.uint8)
+    column[values] = np.arange(len(values))
+    return ClassSpace(tuple(f"label {value}" for value in values), column)
+
+
+def count_pixels(image: Bytes, probabilities: npt.NDArray[np.float32], label: Bytes, names: list[str], palette: Bytes, classes: int, crf: bool) -> Counts:
+    """(K + 1, classes) pixels of one image; the last row holds those given no cluster. At the top level, for worker processes."""
+    labels = finish(image, probabilities, names=names, palette=palette, crf=crf).labels
+    return accumulate(np.where(labels == VOID, len(names), labels), label, len(names) + 1, classes)
+
+
+class _Run:
+    """One pass over the images."""
+
+    def __init__(
+        self, segmenter: Segments, dataset: Dataset, settings: EvaluationSettings, samples: Sequence[Sample], space: ClassSpace, progress: Progress
+    ) -> None:
+        self.segmenter, self.dataset, self.settings, self.space, self.progress = segmenter, dataset, settings, space, progress
+        self.parts = settings.classes or len(space.names)
+        self.names = segmenter.class_names(self.parts)
+        self.palette = segmenter.palette(self.parts)
+        self.modes = CRF_MODES[settings.crf]
+        self.counts: dict[bool, Counts] = {crf: np.zeros((len(self.names) + 1, len(space.names)), dtype=np.int64) for crf in self.modes}
+        self.failures: list[tuple[str, str]] = []
+        self.notes: list[str] = []
+        self.samples = list(samples)
+        self.trained_on = 0
+        self.probes: _Probes | None = None
+        if settings.linear_probe and len(samples) < 2:
+            self.notes.append("No linear probe: it needs two labelled images or more.")
+        elif settings.linear_probe:
+            # The images to train on come first, so that the others can be scored in the same pass.
+            self.samples = [*samples[0::2], *samples[1::2]]
+            self.trained_on = len(samples[0::2])
+            self.probes = _Probes(self.trained_on, len(space.names), settings.seed)
+
+    def count(self) -> None:
+        """Fill the histograms. With the CRF, pixels are labelled in worker processes while the next image is encoded here."""
+        with CrfPool(self.settings.workers) if True in self.modes else nullcontext() as pool:
+            results = pool.run(count_pixels, self._jobs()) if pool else (count_pixels(*job) for job in self._jobs())
+            for number, result in enumerate(results):
+                if isinstance(result, BaseException):
+                    raise result
+                self.counts[self.modes[number % len(self.modes)]] += result
+                if (number + 1) % len(self.modes) == 0:
+                    self.progress("scoring", (number + 1) // len(self.modes) + len(self.failures), len(self.samples))
+        if len(self.failures) == len(self.samples):
+            raise StegoError(f"{self.failures[0][1]}; none of {len(self.samples)} images could be scored")
+
+    def _jobs(self) -> Iterator[tuple[Any, ...]]:
+        """Arguments of `count_pixels`: for each image that can be read, one for each mode."""
+        for number, sample in enumerate(self.samples):
+            try:
+                image, stored = self.dataset.read_pair(sample)
+            except StegoError as error:
+                self.failures.append((sample.key, str(error)))
+                continue
+            label = self.space.column[stored]
+            encoded = self.segmenter.encode(image, flip=self.settings.flip, resolution=self.settings.resolution)
+            if self.probes is not None:
+                self.probes.see(self.segmenter, encoded, label, training=number < self.trained_on)
+            probabilities = self.segmenter.probabilities(encoded, classes=self.parts)
+            for crf in self.modes:
+                yield image, probabilities, label, self.names, self.palette, len(self.space.names), crf
+
+    def report(self) -> EvaluationReport:
+        """The scores of what was counted."""
+        names = self.space.names
+        scores: dict[str, Scores] = {}
+        for rule, score in (("hungarian", hungarian_scores), ("majority", majority_scores)):
+            for crf, counts in self.counts.items():
+                scores[f"{rule}{'_crf' if crf else ''}"] = score(counts[:-1], names, ignored=counts[-1])
+        if self.probes is not None:
+            scores |= {f"linear_{what}": matched_scores(counts, np.arange(len(names)), names) for what, counts in self.probes.counts.items()}
+            self.notes += self.probes.notes(len(self.samples), self.trained_on)
+        unlabelled = len(self.dataset) - len(self.dataset.labelled)
+        if unlabelled:
+            self.notes.append(f"{unlabelled} images without a label were left out.")
+        if len(self.names) != len(names):
+            self.notes.append(f"{len(self.names)} clusters against {len(names)} classes: what is left over on either side counts as wrong.")
+        return EvaluationReport(
+            dataset=self.dataset.name,
+            segmenter=self.segmenter.info(),
+            settings={name: value for name, value in vars(self.settings).items() if name != "workers"} | {"classes": self.parts},
+            clusters=tuple(self.names),
+            images=len(self.samples) - len(self.failures),
+            scores=scores,
+            notes=tuple(self.notes),
+            failures=tuple(self.failures),
+        )
+
+
+@dataclass
+class _Probes:
+    """Linear probes on features and on codes: fitted when the first image that they are not trained on comes."""
+
+    train: int
+    classes: int
+    seed: int
+    points: dict[str, ProbePoints] = field(default_factory=dict)
+    fitted: dict[str, LinearProbe] | None = None
+    counts: dict[str, Counts] = field(default_factory=dict)
+    problem: str | None = None
+
+    def __post_init__(self) -> None:
+        from stego_app.evaluation.linear_probe import ProbePoints  # torch, which the worker processes can do without
+
+        self.points = {what: ProbePoints(self.train, self.classes, self.seed) for what in _PROBED}
+
+    def see(self, segmenter: Segments, encoded: Encoded, label: Bytes, *, training: bool) -> None:
+        """Take points of an image, or score the probes on it."""
+        tokens = {"features": encoded.tokens, "codes": segmenter.codes(encoded)}
+        if training:
+            for what, points in self.points.items():
+                points.add(tokens[what], encoded.grid, label)
+            return
+        if self.fitted is None:
+            self._fit()
+        for what, probe in (self.fitted or {}).items():
+            said = probe.predict(tokens[what], encoded.grid, (label.shape[0], label.shape[1]))
+            self.counts[what] = self.counts.get(what, 0) + accumulate(said, label, self.classes, self.classes)
+
+    def _fit(self) -> None:
+        try:
+            self.fitted = {what: points.fit() for what, points in self.points.items()}
+        except StegoError as error:
+            self.fitted, self.problem = {}, str(error)
+        self.points = {}
+
+    def notes(self, images: int, trained_on: int) -> list[str]:
+        """How the probes were trained, or why there are none."""
+        if not self.counts:
+            return [f"No linear probe: {self.problem or 'none of the images to score it on could be read'}."]
+        return [f"The linear probes were trained with labels on {trained_on} of these images, every other one, and scored on the other {images - trained_on}."]
