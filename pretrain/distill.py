@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +73,8 @@ def distill(config: DistillConfig, progress: Progress = silent, say: Say = print
     keeper = _Keeper(checkpoint, tensors, fingerprint, float(header["seconds"]), progress, say)
     views = ViewDataset(bank, schedule, student.patch_size, module.first_step, config.steps)
     if module.first_step < config.steps:
-        _trainer(config, config.steps - module.first_step, keeper).fit(module, DataLoader(views, batch_size=None))
+        with _quiet_lightning():
+            _trainer(config, config.steps - module.first_step, keeper).fit(module, DataLoader(views, batch_size=None))
     module.cpu().eval()
     held_out = _held_out_cosine(module, ImageBank(held, config.cache_side, 0))
     for reason in bank.skipped.values():
@@ -109,6 +113,20 @@ def _run_fingerprint(config: DistillConfig, teacher: Backbone, paths: Sequence[P
     return hashlib.sha256(f"{config.fingerprint}|{teacher.fingerprint}|{names}".encode()).hexdigest()[:16]
 
 
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's remarks on hardware, workers and modes from the user: they ask for nothing the user can do."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def _trainer(config: DistillConfig, steps: int, keeper: lightning.Callback) -> lightning.Trainer:
     return lightning.Trainer(
         max_steps=steps,
@@ -122,7 +140,6 @@ def _trainer(config: DistillConfig, steps: int, keeper: lightning.Callback) -> l
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        barebones=False,
     )
 
 
@@ -179,7 +196,7 @@ def _held_out_cosine(module: Distillation, bank: ImageBank) -> float:
         pixels = bank.get(index)
         if pixels is None:
             continue
-        image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
+        image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].float() / 255
         scale = 16 * patch / min(image.shape[-2:])
         size = [max(1, round(side * scale / patch)) * patch for side in image.shape[-2:]]
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):

@@ -13,7 +13,7 @@ from models.artifact import ArtifactError, read_artifact, read_header, tensors_d
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, -2, 3], dtype=torch.int8), "half": torch.ones(2, dtype=torch.float16)}
 
 
-@pytest.fixture()
+@pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "deep" / "er" / "model.safetensors"
     write_artifact(path, "backbone", TENSORS, {"note": "größer"})

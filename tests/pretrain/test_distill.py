@@ -1,0 +1,193 @@
+"""Distillation end to end on a few generated images and a tiny random teacher."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.artifact import read_artifact, read_header, tensors_digest
+from models.backbone import Backbone, BackboneSpec, build_vit, read_backbone, save_backbone
+from models.errors import StegoError
+from pretrain import distill as stage
+from pretrain.config import DistillConfig, make_config
+from pretrain.distill import distill
+from pretrain.module import Distillation, learning_rate
+
+Lines = list[str]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    for index in range(8):
+        rng = np.random.default_rng(index)
+        small = Image.fromarray(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8))
+        small.resize((80, 64), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    spec = BackboneSpec("vit_tiny_patch16_224", depth=2, block=1, patch_size=8, dim=192, grid=4, source="a random network")
+    torch.manual_seed(0)
+    network = build_vit(spec)
+    with torch.no_grad():  # random blocks hardly change their input: make the second one worth learning
+        for name, parameter in network.named_parameters():
+            if name.startswith("blocks.1.") and parameter.ndim == 2:
+                parameter.mul_(8)
+    save_backbone(path, Backbone(network, spec), precision="fp32")
+    return path
+
+
+def config(folder: Path, teacher: Path, out: Path, **changes: Any) -> DistillConfig:
+    fields: dict[str, Any] = {
+        "data": (folder,), "teacher": str(teacher), "out": out, "depth": 1, "steps": 12, "tokens": 32, "grids": ((4, 4), (4, 5)), "learning_rate": 1e-3,
+        "warmup": 2, "checkpoint_every": 5, "holdout_every": 8, "precision": "fp32", "device": "cpu",
+    }  # fmt: skip
+    return make_config(**{**fields, **changes})
+
+
+def digest(path: Path) -> str:
+    return tensors_digest(read_artifact(path, "backbone")[0])
+
+
+def test_the_student_comes_closer_to_the_teacher(folder: Path, teacher: Path, tmp_path: Path) -> None:
+    lines: Lines = []
+    seen: list[tuple[str, int, int]] = []
+    out = distill(config(folder, teacher, tmp_path / "deep" / "s.safetensors", steps=60), lambda *state: seen.append(state), lines.append)
+    records = [json.loads(line) for line in (tmp_path / "deep" / "s.safetensors.log.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [20, 40, 60]
+    assert records[-1]["loss"] < 0.8 * records[0]["loss"]
+    assert records[-1]["cosine"] > records[0]["cosine"]
+    assert seen[-1] == ("distilling", 60, 60)
+    assert any("s left" in line for line in lines)
+    student = read_backbone(out)
+    assert (student.spec.depth, student.spec.method, student.patch_size) == (1, "distill", 8)
+    card = read_header(out)["card"]
+    assert (card["images"], card["teacher"], card["teacher_block"], card["skipped"]) == (7, "a random network", 1, [])
+    assert card["settings"]["steps"] == 60
+    assert -1 <= card["held_out_cosine"] <= 1
+    assert sorted(path.name for path in out.parent.iterdir()) == ["s.safetensors", "s.safetensors.log.jsonl"]
+
+
+def test_every_weight_is_trained(folder: Path, teacher: Path, tmp_path: Path) -> None:
+    out = distill(config(folder, teacher, tmp_path / "s.safetensors"), say=lambda _line: None)
+    student, start = read_backbone(out).network.state_dict(), read_backbone(teacher).network.state_dict()
+    assert [name for name, tensor in student.items() if torch.equal(tensor, start[name])] == []
+
+
+def test_the_same_seed_gives_the_same_file_and_another_does_not(folder: Path, teacher: Path, tmp_path: Path) -> None:
+    digests = [digest(distill(config(folder, teacher, tmp_path / f"{run}", steps=4, seed=seed), say=lambda _line: None)) for run, seed in enumerate((0, 0, 1))]
+    assert digests[0] == digests[1] != digests[2]
+
+
+class Killed(BaseException):
+    """Stands in for kill -9: nothing of the program's own gets to run its course."""
+
+
+def test_an_interrupted_run_ends_as_an_unbroken_one(folder: Path, teacher: Path, tmp_path: Path) -> None:
+    whole = distill(config(folder, teacher, tmp_path / "whole"), say=lambda _line: None)
+
+    def die(_stage: str, done: int, _total: int) -> None:
+        if done == 8:
+            raise Killed
+
+    lines: Lines = []
+    broken = config(folder, teacher, tmp_path / "broken")
+    with pytest.raises(Killed):
+        distill(broken, die, lines.append)
+    assert not broken.out.exists()
+    assert (tmp_path / "broken.part").exists()
+    distill(broken, say=lines.append)
+    assert any("continuing from step 5" in line for line in lines)
+    assert digest(broken.out) == digest(whole)
+    assert not (tmp_path / "broken.part").exists()
+
+
+def test_a_checkpoint_of_other_settings_is_not_continued(folder: Path, teacher: Path, tmp_path: Path) -> None:
+    def die(_stage: str, done: int, _total: int) -> None:
+        if done == 6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        distill(config(folder, teacher, tmp_path / "s"), die, lambda _line: None)
+    with pytest.raises(StegoError, match=r"s\.part: a checkpoint of a run with other settings"):
+        distill(config(folder, teacher, tmp_path / "s", seed=3), say=lambda _line: None)
+    part = tmp_path / "s.part"
+    part.write_bytes(part.read_bytes()[:-9])
+    with pytest.raises(StegoError, match=r"s\.part") as error:
+        distill(config(folder, teacher, tmp_path / "s"), say=lambda _line: None)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unreadable_image_is_skipped_and_listed(folder: Path, teacher: Path, tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for path in folder.iterdir():
+        (mixed / path.name).write_bytes(path.read_bytes())
+    (mixed / "2.png").write_bytes((mixed / "2.png").read_bytes()[:60])
+    lines: Lines = []
+    out = distill(config(mixed, teacher, tmp_path / "s", steps=8), say=lines.append)
+    assert [line for line in lines if line.startswith("skipped:") and "2.png" in line]
+    card = read_header(out)["card"]
+    assert card["images"] == 6
+    assert [Path(name).name for name in card["skipped"]] == ["2.png"]
+
+
+def test_a_teacher_of_another_width_and_patch(folder: Path, teacher: Path, tmp_path: Path) -> None:
+    out = distill(config(folder, teacher, tmp_path / "s", student="vit_small_patch16_224", steps=3), say=lambda _line: None)
+    student = read_backbone(out)
+    assert (student.dim, student.patch_size, student.spec.depth) == (384, 16, 1)
+
+
+def test_a_diverging_run_stops_with_one_line(folder: Path, teacher: Path, tmp_path: Path) -> None:
+    with pytest.raises(StegoError, match="the loss is no longer a finite number") as error:
+        distill(config(folder, teacher, tmp_path / "s", learning_rate=1e30, warmup=0), say=lambda _line: None)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "s").exists()
+
+
+def test_collapse_is_told_from_learning(folder: Path, teacher: Path, tmp_path: Path) -> None:
+    settings = config(folder, teacher, tmp_path / "s")
+    statistics = stage.FeatureStatistics(torch.zeros(192), torch.ones(192))
+    module = Distillation(read_backbone(teacher), read_backbone(teacher), statistics, statistics, settings)
+    module.latest = {"loss": 1.0, "cosine": 0.0, "spread": 0.6}
+    for step in range(200):
+        module._check(step)
+    module.latest["spread"] = 0.01
+    for step in range(100, 149):
+        module._check(step)
+    with pytest.raises(StegoError, match="collapse"):
+        module._check(149)
+
+
+def test_learning_rate_warms_up_and_ends_at_zero(folder: Path, teacher: Path, tmp_path: Path) -> None:
+    settings = config(folder, teacher, tmp_path / "s", steps=100, warmup=10)
+    rates = [learning_rate(step, settings) for step in range(101)]
+    assert rates[0] == pytest.approx(1e-4)
+    assert max(rates) == rates[9] == rates[10] == pytest.approx(1e-3)
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates[10:]))
+    assert rates[100] == pytest.approx(0)
+
+
+@pytest.mark.parametrize(("field", "value"), [("depth", 0), ("steps", 0), ("precision", "int3"), ("data", ()), ("seed", -1), ("grids", ()), ("nonsense", 1)])
+def test_wrong_settings_name_the_field(folder: Path, teacher: Path, tmp_path: Path, field: str, value: object) -> None:
+    with pytest.raises(StegoError, match=f"distillation setting '{field}'") as error:
+        config(folder, teacher, tmp_path / "s", **{field: value})
+    assert "\n" not in str(error.value)
+
+
+def test_too_deep_a_student_and_an_empty_folder(folder: Path, teacher: Path, tmp_path: Path) -> None:
+    with pytest.raises(StegoError, match="depth 3: the teacher has 2 blocks"):
+        distill(config(folder, teacher, tmp_path / "s", depth=3), say=lambda _line: None)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StegoError, match="empty"):
+        distill(config(tmp_path / "empty", teacher, tmp_path / "s"), say=lambda _line: None)
