@@ -147,7 +147,7 @@ def train_stego(
     codes = codes_of(head, tokens)
     shares = np.bincount((codes @ clusters.numpy().T).argmax(1), minlength=classes) / len(codes)
     probe = (trainer.probe.weight.detach().cpu().numpy(), trainer.probe.bias.detach().cpu().numpy()) if trainer.probe else None
-    findings = find_collapse(shares, tokens[:_CHECKED_TOKENS], codes[:_CHECKED_TOKENS])
+    findings = find_collapse(shares, tokens[:_CHECKED_TOKENS], codes[:_CHECKED_TOKENS], "stego")
     return StegoResult(head, clusters.numpy(), merge_clusters(clusters.numpy()), shares, shifts, histograms, losses, probe, findings)
 
 

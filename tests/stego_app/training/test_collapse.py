@@ -17,7 +17,7 @@ EVEN = np.full(8, 1 / 8)
 
 
 def signs(shares: npt.NDArray[np.float64], codes: npt.NDArray[np.float32] = CODES) -> list[str]:
-    return [finding.sign for finding in find_collapse(shares, FEATURES, codes)]
+    return [finding.sign for finding in find_collapse(shares, FEATURES, codes, "stego")]
 
 
 def test_a_healthy_result_has_no_findings() -> None:
@@ -27,7 +27,7 @@ def test_a_healthy_result_has_no_findings() -> None:
 
 def test_one_class_takes_all() -> None:
     shares = np.array([0.94, 0.02, 0.01, 0.01, 0.01, 0.01, 0.0, 0.0])
-    findings = find_collapse(shares, FEATURES, CODES)
+    findings = find_collapse(shares, FEATURES, CODES, "stego")
     assert [finding.sign for finding in findings] == ["largest", "uneven", "empty"]
     assert findings[0].text.startswith("one class covers 94% of all patches")
     assert "try --shifts quantile" in findings[0].text
@@ -45,7 +45,15 @@ def test_codes_of_one_direction() -> None:
 
 
 def test_codes_unrelated_to_the_features() -> None:
-    assert "lost" in signs(EVEN, RANDOM.normal(size=(400, 8)).astype(np.float32))
+    unrelated = RANDOM.normal(size=(400, 8)).astype(np.float32)
+    assert signs(EVEN, unrelated) == ["lost"]
+    assert find_collapse(EVEN, FEATURES, unrelated, "auto") == []
+
+
+def test_advice_belongs_to_the_objective() -> None:
+    [first, *_] = find_collapse(np.array([0.9, 0.05, 0.05]), FEATURES, CODES, "auto")
+    assert "another number of classes" in first.text
+    assert "shifts" not in first.text
 
 
 @given(st.integers(1, 20))
