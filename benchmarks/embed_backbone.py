@@ -1,0 +1,76 @@
+"""Put a distilled student into the package as the default backbone, with its card.
+
+    python benchmarks/embed_backbone.py student.safetensors --precision int8 --scores scores.json --command "stego pretrain distill ..."
+
+``scores.json`` holds what `benchmarks/distillation.py` printed for this student; it is copied into the card as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from models.artifact import read_header
+from models.backbone import read_backbone, save_backbone
+from models.backbone_sources import default_backbone_path
+
+TERMS = {
+    "licence": "Apache-2.0 (derived from DINOv2 weights, Apache-2.0)",
+    "training_images": "2,000 ImageNet samples (ImageNet terms: non-commercial research) and 4,009 Caltech-101 photos (CC BY 4.0); no labels were used",
+    "never_trained_on": "CamVid, MSRC, and the demo images of scikit-learn and gradio",
+}
+
+
+def card_text(card: dict[str, Any], megabytes: float) -> str:
+    """The card for people."""
+    scores = "\n".join(f"| {name} | {value} |" for name, value in card["scores"].items())
+    settings = card["settings"]
+    return f"""# The embedded default backbone
+
+A ViT-S with patch 14 and {settings["depth"]} blocks, {megabytes:.1f} MB ({card["precision"]}, one scale per output channel, dequantised when it is loaded).
+`models.backbone_sources.load_backbone("default")` reads it; features are the last block's patch tokens after the final norm.
+
+- **Teacher**: {card["teacher"]}; target: block {card["teacher_block"]} (0-based) after the final norm, patch and CLS tokens.
+- **Licence**: {card["licence"]}.
+- **Training images**: {card["training_images"]}. The ImageNet samples are licensed for non-commercial research;
+  whether that binds a model trained on them is for you to judge.
+- **Never trained on**: {card["never_trained_on"]}.
+- **How**: the student starts as the teacher's first {settings["depth"]} blocks; then every weight is trained for {settings["steps"]} steps of
+  {settings["tokens"]} patch tokens ({card["images"]} images, {len(card["skipped"])} skipped), seed {settings["seed"]}, on {card["threads"]} CPU thread(s)
+  of a busy two-core machine, {card["hours"]} hours.
+- **Command**: `{card["command"]}`
+
+| measure | value |
+|---|---|
+{scores}
+| cosine to the teacher's standardised patches, held-out training-set images | {card["held_out_cosine"]} |
+
+Known limits: trained briefly and on few images; meant for frozen features and clusters, not for fine classification. How it was chosen: docs/distillation.md.
+"""
+
+
+def main() -> None:
+    """Write the weights and both cards."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("student", type=Path)
+    parser.add_argument("--precision", choices=("fp16", "int8"), default="int8")
+    parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--command", required=True)
+    options = parser.parse_args()
+    card = {**read_header(options.student)["card"], **TERMS, "command": options.command, "precision": options.precision}
+    card["scores"] = json.loads(options.scores.read_text())
+    out = default_backbone_path()
+    save_backbone(out, read_backbone(options.student), precision=options.precision, card=card)
+    card["fingerprint"] = read_backbone(out).fingerprint
+    out.with_name("backbone.card.json").write_text(json.dumps(card, indent=2) + "\n")
+    out.with_name("backbone.card.md").write_text(card_text(card, out.stat().st_size / 1e6))
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, fingerprint {card['fingerprint']}")
+
+
+if __name__ == "__main__":
+    main()
