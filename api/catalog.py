@@ -62,10 +62,10 @@ def load_catalog(settings: ServiceSettings) -> Catalog:
     """
     from stego_app.segmenter import Segmenter  # imports torch, which a service with given segmenters need not have
 
-    segmenters: dict[str, SegmenterLike] = {}
+    sources: dict[str, str] = {}
     for source in settings.models:
         name = Path(source).stem
-        if name in segmenters:
+        if name in sources:
             raise StegoError(f"--model {source}: another model is already served as '{name}'; rename one of the files")
-        segmenters[name] = Segmenter.load(source, device=settings.device)
-    return Catalog(segmenters)
+        sources[name] = source
+    return Catalog({name: Segmenter.load(source, device=settings.device) for name, source in sources.items()})

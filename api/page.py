@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from api.catalog import Catalog
 from api.settings import ServiceSettings
 from api.worker import InferenceWorker
+from stego_app.demo_images import example_images
 from ui.look import CSS, HEAD, theme
 from ui.page import build_demo
 
@@ -23,6 +24,7 @@ def mount_page(app: FastAPI, settings: ServiceSettings, catalog: Catalog, worker
         footer_links=[],
         run_history=False,
         show_error=False,
+        allowed_paths=[str(path) for path in example_images()],
         max_file_size=settings.max_bytes,
         ssr_mode=False,
         enable_monitoring=False,

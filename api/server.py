@@ -60,4 +60,3 @@ def _log_to_stderr() -> None:
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(level)
-        logger.propagate = False

@@ -31,8 +31,6 @@ class View:
     layers: Layers
     overlay: npt.NDArray[Any]
     status: str
-    classes: int
-    max_classes: int
     choices: list[tuple[str, int]]
     own_edits: int
     index_file: str
@@ -83,6 +81,10 @@ class Desk:
         sitting = self.need(tab)
         return self._keep(tab, self._run(lambda: undo(sitting)))
 
+    def find(self, tab: str) -> Sitting | None:
+        """The sitting of ``tab``; None where there is no image (any more)."""
+        return self._sittings.get(tab)
+
     def need(self, tab: str) -> Sitting:
         """The sitting of ``tab``.
 
@@ -110,8 +112,6 @@ class Desk:
             layers=layers(segmentation, alpha, size),
             overlay=reduce_picture(overlay, size),
             status=f"{width} × {height} pixels · {len(areas)} of {len(segmentation.names)} classes are in this image · {sitting.seconds:.1f} s",
-            classes=sitting.classes,
-            max_classes=sitting.segmenter.max_classes,
             choices=[(f"{area['name']} · {share_text(area['share'])}", int(area["label"])) for area in areas],
             own_edits=sitting.own_edits,
             index_file=self._write(f"{sitting.stem}-classes.png", segmentation.to_index_png()),

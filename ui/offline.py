@@ -1,31 +1,84 @@
-"""Keeps Gradio at home: no telemetry, no version check, nothing fetched for a client. Imported before Gradio."""
+"""Keeps Gradio at home: no telemetry, no version check, nothing fetched or read for a client. Imported before Gradio."""
 
 from __future__ import annotations
 
 import os
-from types import MethodType
-from typing import TYPE_CHECKING, Any
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 from models.errors import StegoError
-
-if TYPE_CHECKING:
-    import gradio as gr
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["GRADIO_SHARE"] = "False"
 
+import gradio as gr
 
-def forbid_fetching(demo: gr.Blocks) -> None:
-    """Make every component of ``demo`` refuse a file given as a URL, which Gradio would download for whoever asks."""
-    for block in demo.blocks.values():
-        block.async_move_resource_to_block_cache = MethodType(_local_only(type(block).async_move_resource_to_block_cache), block)
+_DEEPEST = 20  # levels of a client's JSON that are looked into; no component nests as deep
 
 
-def _local_only(move: Any) -> Any:
-    async def checked(block: Any, path: Any) -> Any:
-        if "://" in str(path):
-            raise StegoError("files are taken from uploads only, not from addresses")
-        return await move(block, path)
+class LocalBlocks(gr.Blocks):  # type: ignore[misc]  # Gradio is followed as untyped
+    """Blocks that take files from uploads only.
 
-    return checked
+    Gradio checks the paths that clients send only once Blocks are launched, which mounted ones never are: any file
+    of the machine could be named and would be served. It also downloads addresses that clients send.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.files = private_files()
+        super().__init__(analytics_enabled=False, **options)
+        self.has_launched = True
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *arguments: Any, **named: Any) -> Any:
+        """Refuse inputs that name a file outside the folder of uploads, then go on as Gradio does."""
+        try:
+            check_paths(inputs, self.files)
+        except StegoError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        return await super().preprocess_data(block_fn, inputs, *arguments, **named)
+
+
+def check_paths(value: Any, folder: Path, depth: int = 0) -> None:
+    """Look for file entries (``{"path": …}``) anywhere in a client's JSON.
+
+    Raises:
+        StegoError: one lies outside ``folder``, or the JSON nests too deeply to be looked through.
+    """
+    if depth > _DEEPEST:
+        raise StegoError("the request nests too deeply")
+    if isinstance(value, dict):
+        if value.get("path") is not None:
+            uploaded(value, folder)
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            check_paths(item, folder, depth + 1)
+
+
+def private_files() -> Path:
+    """Where Gradio keeps uploads and pictures: a folder of this process alone, removed when it ends.
+
+    Gradio's own choice is one folder for every user of the machine. To be called before components are made.
+    """
+    folder = Path(_folder().name)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    return folder
+
+
+def uploaded(payload: dict[str, Any], folder: Path) -> Path:
+    """The path of an uploaded file.
+
+    Raises:
+        StegoError: the path leads out of ``folder``.
+    """
+    path = Path(str(payload.get("path", ""))).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise StegoError("the photo is not here (any more): choose it once again")
+    return path
+
+
+@lru_cache(maxsize=1)
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="stego-page-")

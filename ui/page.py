@@ -5,19 +5,21 @@ from __future__ import annotations
 import html
 import logging
 from collections.abc import Callable
-from pathlib import Path
+from functools import wraps
 from typing import Any
 
-import ui.offline  # before Gradio
 from models.errors import StegoError
 from stego_app.demo_images import example_images
 from ui.contract import CatalogLike
-from ui.desk import Desk, Runner
-from ui.sitting import Sitting
+from ui.desk import Desk, Runner, View
+from ui.offline import LocalBlocks, uploaded  # before Gradio
 
 import gradio as gr  # isort: skip
 
 log = logging.getLogger("stego.page")
+
+Updates = dict[Any, Any]
+"""New values or properties, by component."""
 
 TITLE = "stego – segments without labels"
 _INTRO = """# Segments without labels
@@ -35,12 +37,11 @@ def build_demo(catalog: CatalogLike, *, max_pixels: int = 40_000_000, run: Runne
         run: where segmenting happens, e.g. the service's worker; in Gradio's own threads if None.
     """
     desk = Desk(catalog, max_pixels=max_pixels, run=run)
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=_KEEP_FILES) as demo:
+    with LocalBlocks(title=TITLE, fill_width=True, delete_cache=_KEEP_FILES) as demo:
         gr.Markdown(_INTRO, elem_id="head")
         parts = _Parts(catalog)
         gr.Markdown(_FOOT, elem_id="foot")
         _wire(demo, desk, parts)
-    ui.offline.forbid_fetching(demo)
     return demo
 
 
@@ -100,7 +101,7 @@ class _Parts:
                 elem_id="classes",
             )
             self.crf = gr.Checkbox(True, label="Sharpen borders", info="Follow the edges of the photo (dense CRF); slower", elem_id="crf")
-            self.alpha = gr.Slider(0, 1, 0.55, step=0.05, label="Colour strength", elem_id="alpha")
+            self.alpha = gr.Slider(0, 1, 0.6, step=0.05, label="Colour strength", elem_id="alpha")
 
     def _editing(self) -> None:
         self.chosen = gr.Dropdown([], multiselect=True, label="Edit classes", info="Click the legend, or the picture under Overlay", elem_id="chosen")
@@ -119,86 +120,96 @@ class _Parts:
             self.overlay_file = gr.DownloadButton("Download overlay (JPEG)", size="md", min_width=140, elem_id="overlay-file")
 
     @property
-    def shown(self) -> list[Any]:
-        """The components that a new result changes, in the order of `_updates`."""
-        return [self.segments, self.overlay, self.status, self.classes, self.chosen, self.undo, self.work, self.index_file, self.overlay_file]
+    def all(self) -> list[Any]:
+        """Every component that an event may change; a handler returns those it does."""
+        result = [self.segments, self.overlay, self.status, self.work, self.chosen, self.name, self.undo, self.index_file, self.overlay_file]
+        return [self.image, self.classes, *result]
+
+    def show(self, view: View, *, keep_choice: bool = False) -> Updates:
+        """Updates for a new result. The controls stay as they are: a person may have moved them on since."""
+        updates: Updates = {
+            self.segments: gr.AnnotatedImage(value=(view.picture, view.layers.masks), color_map=view.layers.colors),
+            self.overlay: view.overlay,
+            self.status: view.status,
+            self.work: gr.Column(visible=True),
+            self.undo: gr.Button(f"Undo ({view.own_edits})" if view.own_edits else "Undo", interactive=view.own_edits > 0),
+            self.index_file: view.index_file,
+            self.overlay_file: view.overlay_file,
+        }
+        if not keep_choice:
+            updates |= {self.chosen: gr.Dropdown(choices=view.choices, value=[]), self.name: ""}
+        return updates
+
+    def clear(self) -> Updates:
+        """Updates for no image at all."""
+        return {self.segments: None, self.overlay: None, self.status: "", self.work: gr.Column(visible=False), self.chosen: gr.Dropdown(choices=[], value=[])}
 
 
-def _updates(desk: Desk, sitting: Sitting, alpha: float) -> list[Any]:
-    view = desk.view(sitting, alpha)
-    return [
-        gr.AnnotatedImage(value=(view.picture, view.layers.masks), color_map=view.layers.colors),
-        view.overlay,
-        view.status,
-        gr.Slider(maximum=view.max_classes, value=view.classes),
-        gr.Dropdown(choices=view.choices, value=[]),
-        gr.Button("Undo" if not view.own_edits else f"Undo ({view.own_edits})", interactive=view.own_edits > 0),
-        gr.Column(visible=True),
-        view.index_file,
-        view.overlay_file,
-    ]
-
-
-def _cleared() -> list[Any]:
-    return [None, None, "", gr.skip(), gr.Dropdown(choices=[], value=[]), gr.skip(), gr.Column(visible=False), None, None]
-
-
-def _wire(demo: gr.Blocks, desk: Desk, parts: _Parts) -> None:
-    """Connect events to the desk. Everything slow runs one at a time per kind, and the latest wish wins."""
-    shown = parts.shown
-    settings = [parts.model, parts.classes, parts.crf, parts.alpha]
+def _wire(demo: LocalBlocks, desk: Desk, parts: _Parts) -> None:
+    """Connect events to the desk. A control that moves while its last value is worked on is heard once more at the end."""
     private: dict[str, Any] = {"api_visibility": "private", "show_progress_on": [parts.segments, parts.overlay], "concurrency_limit": 4}
+    nothing: Updates = {parts.status: gr.skip()}
 
-    @_spoken(len(shown))
-    def opened(payload: dict[str, Any] | None, model: str, classes: float, crf: bool, alpha: float, request: gr.Request) -> list[Any]:
+    def opened(payload: dict[str, Any] | None, model: str, classes: float, crf: bool, alpha: float, request: gr.Request) -> Updates:
         if payload is None:
             desk.drop(_tab(request))
-            return _cleared()
-        return _updates(desk, desk.open(_tab(request), Path(payload["path"]), model, classes=int(classes), crf=crf), alpha)
+            return parts.clear()
+        try:
+            sitting = desk.open(_tab(request), uploaded(payload, demo.files), model, classes=int(classes), crf=crf)
+        except StegoError as error:  # a photo that cannot be shown must not stay beside the segments of another
+            desk.drop(_tab(request))
+            _say(error)
+            return {parts.image: None, **parts.clear()}
+        return parts.show(desk.view(sitting, alpha))
 
-    @_spoken(len(shown))
-    def again(classes: float, crf: bool, alpha: float, request: gr.Request) -> list[Any]:
+    def chosen_model(payload: dict[str, Any] | None, model: str, crf: bool, alpha: float, request: gr.Request) -> Updates:
+        segmenter = desk.catalog.get(model)
+        updates = nothing if payload is None else opened(payload, model, segmenter.default_classes, crf, alpha, request)
+        return {**updates, parts.classes: gr.Slider(maximum=segmenter.max_classes, value=segmenter.default_classes)}
+
+    def again(classes: float, crf: bool, alpha: float, request: gr.Request) -> Updates:
         sitting = desk.again(_tab(request), classes=int(classes), crf=crf)
-        return [gr.skip()] * len(shown) if sitting is None else _updates(desk, sitting, alpha)
+        return nothing if sitting is None else parts.show(desk.view(sitting, alpha))
 
-    @_spoken(len(shown))
-    def recoloured(alpha: float, request: gr.Request) -> list[Any]:
-        return _updates(desk, desk.need(_tab(request)), alpha)
+    def recoloured(alpha: float, request: gr.Request) -> Updates:
+        sitting = desk.find(_tab(request))
+        return nothing if sitting is None else parts.show(desk.view(sitting, alpha), keep_choice=True)
 
-    @_spoken(len(shown))
-    def undone(alpha: float, request: gr.Request) -> list[Any]:
-        return _updates(desk, desk.undo(_tab(request)), alpha)
+    def undone(alpha: float, request: gr.Request) -> Updates:
+        return parts.show(desk.view(desk.undo(_tab(request)), alpha))
 
-    def edited(operation: str) -> Callable[..., list[Any]]:
-        @_spoken(len(shown))
-        def perform(labels: list[int], name: str, alpha: float, request: gr.Request) -> list[Any]:
-            return _updates(desk, desk.edit(_tab(request), operation, labels, name), alpha)
+    def edited(operation: str) -> Callable[..., Updates]:
+        def perform(labels: list[int], name: str, alpha: float, request: gr.Request) -> Updates:
+            return parts.show(desk.view(desk.edit(_tab(request), operation, labels, name), alpha))
 
         return perform
 
-    @_spoken(1)
-    def picked(labels: list[int], event: gr.SelectData, request: gr.Request) -> list[Any]:
+    def picked(labels: list[int], event: gr.SelectData, request: gr.Request) -> Updates:
         sitting = desk.need(_tab(request))
         label = sitting.label_at(*event.index) if isinstance(event.index, (list, tuple)) else sitting.label_in_legend(event.index)
         if label is None:
-            return [gr.skip()]
-        return [[kept for kept in labels if kept != label] if label in labels else [*labels, label]]
+            return nothing
+        return {parts.chosen: [kept for kept in labels if kept != label] if label in labels else [*labels, label]}
 
     def left(request: gr.Request) -> None:
         desk.drop(_tab(request))
 
-    # The file is read by us, not by the component, whose errors speak of temporary files.
-    parts.image.change(opened, [parts.image, *settings], shown, preprocess=False, trigger_mode="always_last", **private)
-    parts.model.input(opened, [parts.image, *settings], shown, preprocess=False, trigger_mode="always_last", **private)
-    for control in (parts.classes, parts.crf):
-        control.input(again, [parts.classes, parts.crf, parts.alpha], shown, trigger_mode="always_last", **private)
-    parts.alpha.release(recoloured, [parts.alpha], shown, trigger_mode="always_last", **private)
+    def on(event: Callable[..., Any], action: Callable[..., Updates], inputs: list[Any], **options: Any) -> None:
+        event(_guarded(action, nothing), inputs, parts.all, **{**private, **options})
+
+    latest: dict[str, Any] = {"trigger_mode": "always_last"}
+    # The file is read by us (preprocess=False), not by the component, whose errors speak of temporary files.
+    on(parts.image.change, opened, [parts.image, parts.model, parts.classes, parts.crf, parts.alpha], preprocess=False, **latest)
+    on(parts.model.input, chosen_model, [parts.image, parts.model, parts.crf, parts.alpha], preprocess=False, **latest)
+    on(parts.classes.input, again, [parts.classes, parts.crf, parts.alpha], **latest)
+    on(parts.crf.input, again, [parts.classes, parts.crf, parts.alpha], **latest)
+    on(parts.alpha.input, recoloured, [parts.alpha], **latest)
     for button, operation in ((parts.rename, "rename"), (parts.merge, "merge"), (parts.split, "split"), (parts.ignore, "ignore")):
-        button.click(edited(operation), [parts.chosen, parts.name, parts.alpha], shown, **private)
-    parts.name.submit(edited("rename"), [parts.chosen, parts.name, parts.alpha], shown, **private)
-    parts.undo.click(undone, [parts.alpha], shown, **private)
+        on(button.click, edited(operation), [parts.chosen, parts.name, parts.alpha])
+    on(parts.name.submit, edited("rename"), [parts.chosen, parts.name, parts.alpha])
+    on(parts.undo.click, undone, [parts.alpha])
     for picture in (parts.segments, parts.overlay):
-        picture.select(picked, [parts.chosen], [parts.chosen], api_visibility="private", show_progress="hidden")
+        on(picture.select, picked, [parts.chosen], show_progress="hidden")
     parts.examples.click(lambda sample: sample[0], [parts.examples], [parts.image], api_visibility="private", show_progress="hidden")
     demo.unload(left)
 
@@ -207,24 +218,23 @@ def _tab(request: gr.Request) -> str:
     return str(request.session_hash)
 
 
-def _spoken(outputs: int) -> Callable[[Callable[..., list[Any]]], Callable[..., list[Any]]]:
-    """Turn problems into a notice on the page: a user's own in plain words, others as one that the log explains."""
+def _say(error: StegoError) -> None:
+    """Show the one line of a user's own problem; notices are HTML, names of files and classes are not."""
+    gr.Warning(html.escape(str(error)))
 
-    def decorate(action: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-        from functools import wraps
 
-        @wraps(action)
-        def guarded(*arguments: Any, **named: Any) -> Any:
-            try:
-                result = action(*arguments, **named)
-            except StegoError as error:
-                gr.Warning(html.escape(str(error)), title="That did not work")
-                result = [gr.skip()] * outputs
-            except Exception as error:
-                log.exception("the page failed")
-                raise gr.Error("Something went wrong on our side; the server's log has the reason.", title="Sorry", print_exception=False) from error
-            return result[0] if outputs == 1 else result
+def _guarded(action: Callable[..., Updates], nothing: Updates) -> Callable[..., Updates]:
+    """``action`` with problems turned into a notice: a user's own in plain words, others as one that the log explains."""
 
-        return guarded
+    @wraps(action)
+    def guarded(*arguments: Any, **named: Any) -> Updates:
+        try:
+            return action(*arguments, **named)
+        except StegoError as error:
+            _say(error)
+            return nothing
+        except Exception as error:
+            log.exception("the page failed")
+            raise gr.Error("Something went wrong on the server; its log has the reason.", print_exception=False) from error
 
-    return decorate
+    return guarded

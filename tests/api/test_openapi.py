@@ -1,0 +1,63 @@
+"""The description of the service: complete, consistent with the service, and honest in its examples."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+from sample_photo import photo
+
+from api.options import SegmentOptions
+from api.schemas import ErrorBody, ModelDetail, ModelList, SegmentSummary
+
+
+def description(client: httpx.Client) -> dict[str, Any]:
+    answer = client.get("/openapi.json")
+    assert answer.status_code == 200
+    result: dict[str, Any] = answer.json()
+    return result
+
+
+def test_every_path_and_every_form_is_described(client: httpx.Client) -> None:
+    document = description(client)
+    assert document["openapi"].startswith("3.1")
+    assert set(document["paths"]) == {"/v1/segment", "/v1/models", "/v1/models/{name}", "/v2/health/live", "/v2/health/ready", "/health"}
+    operation = document["paths"]["/v1/segment"]["post"]
+    assert {parameter["name"] for parameter in operation["parameters"]} == set(SegmentOptions.model_fields)
+    assert all(parameter["description"] for parameter in operation["parameters"])
+    assert set(operation["requestBody"]["content"]) == {"multipart/form-data", "image/*", "application/octet-stream"}
+    assert set(operation["responses"]["200"]["content"]) == {"application/json", "image/png", "image/vnd.stego.overlay+png"}
+    assert set(operation["responses"]) == {"200", "400", "404", "406", "408", "413", "415", "422", "500", "503", "504"}
+    identifiers = [route[method]["operationId"] for route in document["paths"].values() for method in route]
+    assert len(set(identifiers)) == len(identifiers)
+
+
+def test_every_reference_leads_somewhere(client: httpx.Client) -> None:
+    text = client.get("/openapi.json").text
+    schemas = description(client)["components"]["schemas"]
+    references = set(re.findall(r'"\$ref":"#/components/schemas/([^"]+)"', text))
+    assert references
+    assert references <= set(schemas)
+
+
+def test_examples_are_what_the_models_accept(client: httpx.Client) -> None:
+    schemas = description(client)["components"]["schemas"]
+    SegmentSummary.model_validate(schemas["SegmentSummary"]["example"], strict=True, extra="forbid")
+    ErrorBody.model_validate(schemas["ErrorBody"]["example"], strict=True, extra="forbid")
+
+
+def test_answers_are_what_is_described(client: httpx.Client) -> None:
+    SegmentSummary.model_validate_json(client.post("/v1/segment", files={"image": photo()}).content, strict=True, extra="forbid")
+    listed = ModelList.model_validate_json(client.get("/v1/models").content, strict=True, extra="forbid")
+    assert [(entry.name, entry.default) for entry in listed.models] == [("default", True), ("fine", False)]
+    detail = ModelDetail.model_validate_json(client.get("/v1/models/fine").content, strict=True, extra="forbid")
+    assert (detail.name, detail.classes, detail.max_classes, len(detail.class_table)) == ("fine", 20, 27, 20)
+    assert detail.info["backbone"] == {"name": "none"}
+    ErrorBody.model_validate_json(client.get("/v1/models/nope").content, strict=True, extra="forbid")
+
+
+def test_no_page_of_others_is_served(client: httpx.Client) -> None:
+    """FastAPI's own documentation pages load scripts from another host."""
+    assert client.get("/docs").status_code == 404
+    assert client.get("/redoc").status_code == 404

@@ -1,0 +1,199 @@
+"""The page's work without a browser: encode once, decode often, edit with undo, bounded memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_segmenter import FakeSegmenter
+from PIL import Image
+from sample_photo import photo
+
+from api.catalog import Catalog
+from models.errors import StegoError
+from ui.desk import Desk
+from ui.sitting import Sittings, file_stem
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.encoded = 0
+
+    def __call__(self) -> None:
+        self.encoded += 1
+
+
+@pytest.fixture
+def counter() -> Counter:
+    return Counter()
+
+
+@pytest.fixture
+def desk(counter: Counter) -> Desk:
+    return Desk(Catalog({"default": FakeSegmenter(on_encode=counter), "other": FakeSegmenter(default_classes=5)}), max_pixels=10_000)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "my photo (1).png"
+    file.write_bytes(photo())
+    return file
+
+
+def test_granularity_and_crf_do_not_encode_again(desk: Desk, path: Path, counter: Counter) -> None:
+    desk.open("tab", path, "default", classes=9, crf=True)
+    seen = [len(desk.again("tab", classes=classes, crf=crf).segmentation.names) for classes in (2, 5, 27) for crf in (True, False)]  # type: ignore[union-attr]
+    assert seen == [2, 2, 5, 5, 27, 27]
+    assert counter.encoded == 1
+
+
+def test_the_view_and_its_files(desk: Desk, path: Path) -> None:
+    sitting = desk.open("tab", path, "default", classes=9, crf=True)
+    view = desk.view(sitting, 0.5)
+    assert "80 × 60 pixels" in view.status
+    assert f"{len(view.choices)} of 9 classes" in view.status
+    assert [text for text, _ in view.choices] == [text for _, text in view.layers.masks]
+    assert Path(view.index_file).name == "my-photo-1-classes.png"
+    np.testing.assert_array_equal(np.asarray(Image.open(view.index_file)), sitting.segmentation.labels)
+    assert Image.open(view.overlay_file).size == (80, 60)
+
+
+def test_edits_change_names_and_labels_and_can_be_undone(desk: Desk, path: Path) -> None:
+    before = desk.open("tab", path, "default", classes=9, crf=True).segmentation
+    sky, grass, box = (int(before.labels[0, 0]), int(before.labels[-1, 0]), int(before.labels[20, 30]))
+    assert len({sky, grass, box}) == 3
+
+    renamed = desk.edit("tab", "rename", [sky], " sky ")
+    assert renamed.segmentation.names[sky] == "sky"
+    merged = desk.edit("tab", "merge", [grass, box]).segmentation
+    assert merged.labels[-1, 0] == merged.labels[20, 30] != merged.labels[0, 0]
+    ignored = desk.edit("tab", "ignore", [int(merged.labels[0, 0])])
+    assert ignored.segmentation.labels[0, 0] == 255
+    assert ignored.own_edits == 3
+    for _ in range(3):
+        last = desk.undo("tab")
+    np.testing.assert_array_equal(last.segmentation.labels, before.labels)
+    assert last.segmentation.names == before.names
+    with pytest.raises(StegoError, match="no change to undo"):
+        desk.undo("tab")
+
+
+def test_splitting_gives_one_more_class(desk: Desk, path: Path) -> None:
+    labels = desk.open("tab", path, "default", classes=2, crf=True).segmentation.labels
+    assert len(desk.edit("tab", "split", [int(labels[0, 0])]).segmentation.names) == 3
+
+
+def test_edits_stay_for_the_next_photo_of_the_same_model(desk: Desk, path: Path) -> None:
+    first = desk.open("tab", path, "default", classes=9, crf=True)
+    label = int(first.segmentation.labels[0, 0])
+    desk.edit("tab", "rename", [label], "sky")
+    assert desk.open("tab", path, "default", classes=9, crf=True).segmentation.names[label] == "sky"
+    assert "sky" not in desk.open("other tab", path, "default", classes=9, crf=True).segmentation.names
+    assert "sky" not in desk.open("tab", path, "other", classes=9, crf=True).segmentation.names
+
+
+def test_edits_that_came_with_the_model_are_not_undone(path: Path) -> None:
+    given = FakeSegmenter()
+    given = given.rename(given.table().leaves_of(0), "water")
+    desk = Desk(Catalog({"default": given}), max_pixels=10_000)
+    desk.open("tab", path, "default", classes=9, crf=True)
+    with pytest.raises(StegoError, match="no change to undo"):
+        desk.undo("tab")
+
+
+@pytest.mark.parametrize(
+    ("operation", "labels", "name", "message"),
+    [
+        ("rename", [], "x", "choose a class first"),
+        ("rename", [0, 1], "x", "a single class to rename"),
+        ("rename", [0], "   ", "class name"),
+        ("merge", [0], "", "two or more"),
+        ("split", [0, 1], "", "a single class to split"),
+        ("ignore", [], "", "choose a class first"),
+        ("ignore", [99], "", "class 99 does not exist"),
+    ],
+)
+def test_edits_that_cannot_be(desk: Desk, path: Path, operation: str, labels: list[int], name: str, message: str) -> None:
+    desk.open("tab", path, "default", classes=9, crf=True)
+    with pytest.raises(StegoError, match=message):
+        desk.edit("tab", operation, labels, name)
+    assert desk.need("tab").own_edits == 0
+
+
+def test_bad_files_are_one_line(desk: Desk, tmp_path: Path) -> None:
+    def message(data: bytes) -> str:
+        file = tmp_path / "photo.jpg"
+        file.write_bytes(data)
+        with pytest.raises(StegoError) as caught:
+            desk.open("tab", file, "default", classes=9, crf=True)
+        return str(caught.value)
+
+    for data, reason in ((b"a text renamed", "not an image"), (b"", "empty"), (photo()[:100], "truncated|damaged"), (photo(200, 200), "10,000 pixels")):
+        text = message(data)
+        assert text.startswith("photo.jpg: ")
+        assert "\n" not in text
+        assert re.search(reason, text), text
+
+
+def test_without_an_image(desk: Desk) -> None:
+    assert desk.again("tab", classes=3, crf=True) is None
+    with pytest.raises(StegoError, match="no image here"):
+        desk.undo("tab")
+    desk.drop("tab")
+
+
+def test_a_pixel_of_the_picture_finds_its_class(tmp_path: Path) -> None:
+    desk = Desk(Catalog({"default": FakeSegmenter()}), max_pixels=5_000_000)
+    large = BytesIO()
+    Image.open(BytesIO(photo())).resize((2000, 1500), Image.Resampling.NEAREST).save(large, "PNG")
+    (tmp_path / "large.png").write_bytes(large.getvalue())
+    sitting = desk.open("tab", tmp_path / "large.png", "default", classes=9, crf=True)
+    assert sitting.picture.shape == (768, 1024, 3)
+    assert sitting.segmentation.labels.shape == (1500, 2000)
+    assert sitting.label_at(5, 5) == sitting.segmentation.labels[0, 0]
+    assert sitting.label_at(1023, 767) == sitting.segmentation.labels[-1, -1]
+    assert sitting.label_at(10**9, -5) == sitting.segmentation.labels[0, -1]
+    assert sitting.label_in_legend(0) == sitting.segmentation.areas()[0]["label"]
+    ignored = desk.edit("tab", "ignore", [int(sitting.segmentation.labels[0, 0])])
+    assert ignored.label_at(5, 5) is None
+
+
+def test_the_given_runner_does_the_work(path: Path) -> None:
+    calls: list[Any] = []
+
+    def run(work: Callable[[], Any]) -> Any:
+        calls.append(work)
+        return work()
+
+    desk = Desk(Catalog({"default": FakeSegmenter()}), max_pixels=10_000, run=run)
+    desk.open("tab", path, "default", classes=9, crf=True)
+    desk.again("tab", classes=3, crf=True)
+    assert len(calls) == 2
+
+
+def test_only_so_many_pixels_are_held(desk: Desk, path: Path) -> None:
+    sitting = desk.open("tab", path, "default", classes=9, crf=True)
+    held = Sittings(max_pixels=sitting.pixels * 2)
+    for tab in ("a", "b"):
+        held.put(tab, sitting)
+    assert held.get("a") is sitting  # and so "b" is the longest unused
+    held.put("c", sitting)
+    assert [held.get(tab) is not None for tab in ("a", "b", "c")] == [True, False, True]
+    small = Sittings(max_pixels=1)
+    small.put("a", sitting)
+    assert small.get("a") is sitting
+    small.drop("a")
+    assert small.get("a") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [("a.jpg", "a"), ("../../etc/passwd", "passwd"), ("Größe 1.png", "Gr-e-1"), (".png", "png"), ("", "image"), ("…", "image"), ("x" * 90, "x" * 40)],
+)
+def test_names_of_downloads_are_harmless(name: str, stem: str) -> None:
+    assert file_stem(name) == stem

@@ -1,0 +1,122 @@
+"""What a client that speaks to Gradio directly cannot do: have files read, have addresses fetched, send without end."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sample_photo import photo
+
+from models.errors import StegoError
+from ui.offline import check_paths, uploaded
+
+FILE = {"_type": "gradio.FileData"}
+
+
+def call(url: str, image: Any, *others: Any) -> str:
+    """The events that follow when the photo is ``image`` (and the controls are ``others``), as text."""
+    config = httpx.get(f"{url}/config").json()
+    photo_id = next(entry["id"] for entry in config["components"] if entry["props"].get("elem_id") == "photo")
+    function = next(entry for entry in config["dependencies"] if [photo_id, "change"] in entry["targets"])
+    session = uuid.uuid4().hex
+    body = {"data": [image, *(others or ("default", 9, True, 0.5))], "fn_index": function["id"], "session_hash": session, "trigger_id": photo_id}
+    joined = httpx.post(f"{url}/gradio_api/queue/join", json=body)
+    if joined.status_code != 200:
+        return joined.text
+    events = []
+    with httpx.stream("GET", f"{url}/gradio_api/queue/data", params={"session_hash": session}, timeout=20) as stream:
+        for line in stream.iter_lines():
+            if line.startswith("data:"):
+                events.append(line)
+                if json.loads(line[5:])["msg"] in {"process_completed", "unexpected_error", "close_stream"}:
+                    break
+    return "\n".join(events)
+
+
+def test_an_upload_works_this_way(page_url: str) -> None:
+    path = httpx.post(f"{page_url}/gradio_api/upload", files={"files": ("a.png", photo(), "image/png")}).json()[0]
+    assert "3 of 9 classes" in call(page_url, {"path": path, "meta": FILE})
+
+
+@pytest.mark.parametrize("meta", [{"meta": FILE}, {}])
+def test_files_of_the_machine_are_not_read(page_url: str, tmp_path: Path, meta: dict[str, Any]) -> None:
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(photo())
+    for path in (str(secret), "/etc/passwd", "../../../../etc/passwd"):
+        events = call(page_url, {"path": path, **meta})
+        assert "classes" not in events
+        assert "Traceback" not in events
+    assert httpx.get(f"{page_url}/gradio_api/file={secret}").status_code in {403, 404}
+
+
+def test_no_other_component_is_a_way_round(page_url: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(photo())
+    path = httpx.post(f"{page_url}/gradio_api/upload", files={"files": ("a.png", photo(), "image/png")}).json()[0]
+    for position in range(1, 5):
+        data: list[Any] = [{"path": path, "meta": FILE}, "default", 9, True, 0.5]
+        data[position] = {"path": str(secret), "meta": FILE}
+        assert '"success":false' in call(page_url, *data)
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_addresses_are_not_fetched(page_url: str, scheme: str) -> None:
+    events = call(page_url, {"path": f"{scheme}://127.0.0.1:9/photo.png", "url": f"{scheme}://127.0.0.1:9/photo.png", "meta": FILE})
+    assert "classes" not in events
+    assert "Traceback" not in events
+
+
+def test_paths_are_found_wherever_they_are(tmp_path: Path) -> None:
+    good = {"path": str(tmp_path / "a.png")}
+    (tmp_path / "a.png").write_bytes(b"x")
+    check_paths([None, 3, "text", good, {"nested": [{"image": good}]}, {"path": None}], tmp_path)
+    for wrong in ({"path": "/etc/passwd"}, {"path": "https://example.com/a.png"}, {"path": 3}, {"path": ["/etc/passwd"]}):
+        for inputs in ([wrong], [[{"image": wrong}]], {"value": wrong}):
+            with pytest.raises(StegoError, match="not here"):
+                check_paths(inputs, tmp_path)
+    deep: Any = good
+    for _ in range(50):
+        deep = [deep]
+    with pytest.raises(StegoError, match="deeply"):
+        check_paths(deep, tmp_path)
+
+
+def test_only_files_in_the_folder_count_as_uploaded(tmp_path: Path) -> None:
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"x")
+    (tmp_path / "b.png").write_bytes(b"x")
+    (folder / "link.png").symlink_to(tmp_path / "b.png")
+    assert uploaded({"path": str(folder / "a.png")}, folder) == folder / "a.png"
+    for wrong in (folder / "absent.png", tmp_path / "b.png", folder / "link.png", folder / ".." / "b.png", folder):
+        with pytest.raises(StegoError, match="not here"):
+            uploaded({"path": str(wrong)}, folder)
+    with pytest.raises(StegoError, match="not here"):
+        uploaded({}, folder)
+
+
+def test_bodies_to_the_page_are_limited_too(page_url: str) -> None:
+    def endless() -> Any:
+        yield from (b"x" * 100_000 for _ in range(40))
+
+    headers = {"Content-Type": "application/json"}
+    assert httpx.post(f"{page_url}/gradio_api/queue/join", content=endless(), headers=headers).status_code == 413
+    assert httpx.post(f"{page_url}/gradio_api/queue/join", content=b"x" * 4_000_000, headers=headers).status_code == 413
+    large = httpx.post(f"{page_url}/gradio_api/upload", files={"files": ("a.png", b"x" * 2_040_000, "image/png")})
+    assert large.status_code == 413
+    assert httpx.get(f"{page_url}/health").status_code == 200
+
+
+def test_the_page_and_the_service_share_the_root(page_url: str) -> None:
+    assert "gradio" in httpx.get(f"{page_url}/").text
+    assert httpx.get(f"{page_url}/health").json()["status"] == "ready"
+    wrong = httpx.get(f"{page_url}/v1/segment")
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert httpx.get(f"{page_url}/v1/nothing").json()["error"]["code"] == "not_found"
+    page = httpx.get(f"{page_url}/")
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assert page.headers["x-frame-options"] == "DENY"
