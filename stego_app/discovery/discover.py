@@ -26,6 +26,8 @@ from stego_app.discovery.tree import build_tree
 from stego_app.progress import Progress, silent
 
 _TOKENS_PER_CODE = 8
+_CONSTANT = 1e-6
+"""Variance of unit tokens under which only rounding is left."""
 _TEMPERATURES = tuple(float(value) for value in np.geomspace(0.02, 0.5, 12))
 
 
@@ -81,7 +83,7 @@ def discover(
         progress: called as ``progress(stage, done, total)`` with the stages "classes" and "head".
 
     Raises:
-        StegoError: ``classes`` is below one, or more than the images can tell apart.
+        StegoError: ``classes`` is below one, or more than the images can tell apart; all images look the same.
     """
     settings = settings or DiscoverySettings()
     if classes is not None and classes < 1:
@@ -90,7 +92,7 @@ def discover(
     steps = 6
     sampled, entries = source.sample(max(settings.bank, settings.head_tokens), seed)
     images = image_numbers(source)
-    metric = position_whitening(pairs, normalize(torch.from_numpy(sampled), dim=1).mean(0), settings.whitening_floor)
+    metric = position_whitening(pairs, _mean(sampled), settings.whitening_floor)
     threshold = same_point_similarity(pairs, metric, settings.miss_rate)
     progress("classes", 1, steps)
     found = _codebook(metric.project(sampled), images[entries], settings, np.random.default_rng(seed))
@@ -116,6 +118,15 @@ def discover(
     temperature = _temperature(model, sampled[: settings.bank // 4], tree.leaf_of_code[found.codes.numpy()[: settings.bank // 4]])
     model = ClusterModel(metric.mean, metric.matrix, head, directions, temperature, tree.merges, count)
     return Discovery(model, notes, threshold, cross.linked, losses)
+
+
+def _mean(tokens: npt.NDArray[np.float32]) -> torch.Tensor:
+    """The mean (C,) of unit tokens."""
+    unit = normalize(torch.from_numpy(tokens), dim=1)
+    mean = unit.mean(0)
+    if float(((unit - mean) ** 2).sum(1).mean()) < _CONSTANT:
+        raise StegoError("the images look the same everywhere: no two classes can be told apart")
+    return mean
 
 
 def _codebook(tokens: torch.Tensor, images: npt.NDArray[np.int64], settings: DiscoverySettings, random: np.random.Generator) -> _Codes:

@@ -12,11 +12,13 @@ F = V sqrt(max(lambda, 0)) with the K leading eigenpairs of N, up to a rotation.
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
 from models.errors import StegoError
@@ -72,7 +74,9 @@ def cluster_codes(codes: Matrix, weights: Matrix, classes: int, seed: int) -> np
     Raises:
         StegoError: fewer distinct codes than classes.
     """
-    with threadpool_limits(limits=1):  # sums over threads are added in any order, which would change the last bits
+    # Sums over threads are added in any order, which would change the last bits. Too few distinct codes are counted below.
+    with threadpool_limits(limits=1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = KMeans(classes, n_init=10, max_iter=100, random_state=seed).fit(codes, sample_weight=weights)
     labels = np.asarray(fitted.labels_, dtype=np.int64)
     if (found := len(np.unique(labels))) < classes:

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stego_app.discovery.class_count import choose_classes, held_out_loss
+from stego_app.discovery.spectral import Matrix
+
+
+def grouped(groups: int, each: int, seed: int, within: float = 1.0, between: float = 0.02) -> Matrix:
+    """Noisy counts of correspondences among ``groups`` groups of codes."""
+    random = np.random.default_rng(seed)
+    rate = np.kron(np.eye(groups), np.full((each, each), within)) + between
+    return random.poisson(rate * 40).astype(np.float64)
+
+
+@pytest.mark.parametrize("groups", [3, 6, 9])
+def test_finds_the_number_of_planted_groups(groups: int) -> None:
+    size = groups * 12
+    choice = choose_classes((grouped(groups, 12, 0), grouped(groups, 12, 1)), np.zeros((size, size)), 0.3, seed=0)
+    assert choice.classes == groups
+    assert set(choice.losses) == set(range(2, size // 8 + 1))
+
+
+def test_held_out_loss_matches_its_definition_as_a_pair_loss() -> None:
+    counts, labels = grouped(3, 4, 5), np.arange(12) % 4
+    joint = (counts + counts.T) / (2 * counts.sum())
+    share = np.array([joint[labels == k].sum() for k in range(4)])
+    codes = np.eye(4)[labels] / np.sqrt(share)[labels][:, None]
+    degrees = joint.sum(1)
+    products = codes @ codes.T
+    expected = -2 * (joint * products).sum() + (np.outer(degrees, degrees) * products**2).sum()
+    assert held_out_loss(labels, counts) == pytest.approx(expected)
+
+
+def test_a_class_that_held_out_images_do_not_show_costs_one() -> None:
+    counts = np.zeros((4, 4))
+    counts[:2, :2] = np.eye(2)
+    assert held_out_loss(np.array([0, 1, 2, 2]), counts) == pytest.approx(3 - 2 * 2)

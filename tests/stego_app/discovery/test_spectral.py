@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from models.errors import StegoError
+from stego_app.discovery.spectral import Matrix, cluster_codes, minimise_pair_loss, pair_loss, spectral_codes, spectrum
+
+
+def random_pairs(size: int, seed: int) -> Matrix:
+    counts = np.random.default_rng(seed).gamma(0.5, size=(size, size)) + np.eye(size)
+    joint = counts + counts.T
+    return np.asarray(joint / joint.sum())
+
+
+def naive_loss(pairs: Matrix, codes: Matrix) -> float:
+    """-2 E_positive <z, z'> + E_random <z, z'>^2, a pair at a time."""
+    share, total = pairs.sum(1), 0.0
+    for i in range(len(pairs)):
+        for j in range(len(pairs)):
+            product = float(codes[i] @ codes[j])
+            total += -2 * pairs[i, j] * product + share[i] * share[j] * product**2
+    return total
+
+
+def test_pair_loss_matches_its_definition() -> None:
+    codes = np.random.default_rng(0).normal(size=(7, 3))
+    assert pair_loss(random_pairs(7, 0), codes) == pytest.approx(naive_loss(random_pairs(7, 0), codes))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_closed_form_equals_the_minimum_found_by_gradient_descent(seed: int) -> None:
+    pairs = random_pairs(9, seed)
+    closed = pair_loss(pairs, minimise_pair_loss(spectrum(pairs), 3))
+    joint, share = torch.from_numpy(pairs), torch.from_numpy(pairs.sum(1))
+    best = np.inf
+    for start in range(3):
+        codes = torch.randn(9, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(start)).requires_grad_()
+        optimiser = torch.optim.LBFGS([codes], lr=0.5, max_iter=500, line_search_fn="strong_wolfe")
+
+        def closure(codes: torch.Tensor = codes, optimiser: torch.optim.LBFGS = optimiser) -> torch.Tensor:
+            optimiser.zero_grad()
+            products = codes @ codes.T
+            loss = -2 * (joint * products).sum() + (torch.outer(share, share) * products**2).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        optimiser.step(closure)  # type: ignore[no-untyped-call]
+        best = min(best, float(closure().detach()))
+    assert closed == pytest.approx(best, abs=1e-6)
+    assert closed <= best + 1e-9
+
+
+def test_spectral_codes_are_unit_rows_and_the_spectrum_is_ordered() -> None:
+    found = spectrum(random_pairs(12, 4))
+    np.testing.assert_allclose(np.linalg.norm(spectral_codes(found, 4), axis=1), 1)
+    assert (np.diff(found.values) <= 1e-12).all()
+    assert found.values[0] == pytest.approx(1)
+
+
+def block_pairs() -> Matrix:
+    """Three groups of four codes that correspond within their group only, but for a little."""
+    joint = np.kron(np.eye(3), np.ones((4, 4))) + 0.01
+    return np.asarray(joint / joint.sum())
+
+
+def test_separate_groups_of_codes_become_classes() -> None:
+    found = spectrum(block_pairs())
+    labels = cluster_codes(spectral_codes(found, 3), found.degrees, 3, seed=0)
+    assert [len(set(labels[start : start + 4])) for start in (0, 4, 8)] == [1, 1, 1]
+    assert len(set(labels)) == 3
+
+
+def test_more_classes_than_distinct_codes_is_an_error_that_says_how_many() -> None:
+    codes = np.repeat(np.eye(3), 4, axis=0)
+    with pytest.raises(StegoError, match="at most 3"):
+        cluster_codes(codes, np.ones(12), 5, seed=0)
