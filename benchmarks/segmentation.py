@@ -143,8 +143,8 @@ def score(fitted: Fitted, dataset: Dataset, cache: FeatureCache, classes: int, *
         histogram += accumulate(full.argmax(0).numpy(), label, classes, classes, void=VOID)
         progress("scoring", index + 1, len(cache))
     names = dataset.class_names or tuple(str(number) for number in range(classes))
-    scores = hungarian_scores(histogram, names)
-    return {"miou": scores.miou, "accuracy": scores.accuracy, "histogram": histogram.tolist(), "classes": list(names)}
+    matched = hungarian_scores(histogram, names)
+    return {"miou": matched.miou, "accuracy": matched.accuracy, "histogram": histogram.tolist(), "classes": list(names)}
 
 
 def _refined(image: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
