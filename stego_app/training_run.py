@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,8 @@ from models.errors import StegoError
 from stego_app.classes import class_table
 from stego_app.clusters import ClusterModel
 from stego_app.data import Dataset, open_dataset
-from stego_app.discovery import DiscoverySettings, collect_crop_pairs, discover
+from stego_app.discovery import DiscoverySettings, discover
+from stego_app.discovery.pair_cache import cached_crop_pairs
 from stego_app.features import FeatureCache
 from stego_app.features.location import default_cache_folder
 from stego_app.features.neighbours import nearest_images
@@ -109,10 +110,10 @@ def train_segmenter(config: TrainConfig, out: Path, *, report: Path | None = Non
     dataset = open_dataset(config.data, split=config.split, layout=config.layout, labels=config.labels)
     backbone = load_backbone(config.backbone, config.block)
     cache = _features(config, dataset, backbone, progress)
-    found = _stego(config, cache, dataset, progress) if config.objective == "stego" else _discovered(config, cache, backbone, progress)
+    found = _stego(config, cache, dataset, progress) if config.objective == "stego" else _discovered(config, dataset, cache, backbone, progress)
     model = _segmenter_model(config, cache, backbone, found)
     save_segmenter(out, model)
-    warnings = collapse_warnings(model, cache, config.seed)
+    warnings = collapse_warnings(model, cache, config.seed, config.objective)
     page = _report(config, model, dataset, cache, found, warnings, report or out.with_suffix(".report"), progress)
     return TrainResult(out, page, found.clusters.classes, len(model.shares), [*warnings, *found.notes])
 
@@ -127,7 +128,7 @@ def fit_clusters(config: TrainConfig, progress: Progress = silent) -> SegmenterM
     dataset = open_dataset(config.data, split=config.split, layout=config.layout, labels=config.labels)
     backbone = load_backbone(config.backbone, config.block)
     cache = _features(closed, dataset, backbone, progress)
-    return _segmenter_model(closed, cache, backbone, _discovered(closed, cache, backbone, progress))
+    return _segmenter_model(closed, cache, backbone, _discovered(closed, dataset, cache, backbone, progress))
 
 
 def _features(config: TrainConfig, dataset: Dataset, backbone: Backbone, progress: Progress) -> FeatureCache:
@@ -140,13 +141,31 @@ def _features(config: TrainConfig, dataset: Dataset, backbone: Backbone, progres
         precision=config.precision,
         batch_size=config.batch_size,
         folder=config.cache,
+        read=_reader(dataset),
         progress=progress,
     )
 
 
-def _discovered(config: TrainConfig, cache: FeatureCache, backbone: Backbone, progress: Progress) -> _Found:
-    paths = list(dict.fromkeys(cache.paths))
-    pairs = collect_crop_pairs(paths, backbone, resolution=config.resolution, seed=config.seed, device=config.device, progress=progress)
+def _reader(dataset: Dataset) -> Callable[[Path], npt.NDArray[np.uint8]]:
+    """The data set's own way to read an image by its path: some layouts keep tiles in files that are no pictures."""
+    by_path = {sample.image: sample for sample in dataset.samples}
+    return lambda path: dataset.read_image(by_path[path])
+
+
+def _discovered(config: TrainConfig, dataset: Dataset, cache: FeatureCache, backbone: Backbone, progress: Progress) -> _Found:
+    by_path = dict(zip(cache.paths, cache.keys, strict=True))
+    pairs = cached_crop_pairs(
+        config.cache or default_cache_folder(),
+        [key.split("#")[0] for key in by_path.values()],
+        list(by_path),
+        backbone,
+        resolution=config.resolution,
+        seed=config.seed,
+        device=config.device,
+        precision=config.precision,
+        read=_reader(dataset),
+        progress=progress,
+    )
     classes = None if config.classes == "auto" else config.classes
     discovery = discover(cache, pairs, classes=classes, seed=config.seed, settings=config.discovery, progress=progress)
     return _Found(discovery.model, discovery.notes, {"cosine to the target code": discovery.losses} if discovery.losses else {})
@@ -197,13 +216,13 @@ def cluster_shares(clusters: ClusterModel, cache: FeatureCache) -> npt.NDArray[n
     return counts / counts.sum()
 
 
-def collapse_warnings(model: SegmenterModel, cache: FeatureCache, seed: int) -> list[str]:
+def collapse_warnings(model: SegmenterModel, cache: FeatureCache, seed: int, objective: str) -> list[str]:
     """Signs that the classes say little about the images, in plain words."""
     table = class_table(model.clusters.merges, model.shares, (), model.clusters.classes)
     tokens, _ = cache.sample(_CHECKED_TOKENS, seed)
     codes = model.clusters.codes(torch.from_numpy(tokens)).numpy()
     shares = np.array([entry.share for entry in table.classes])
-    return [finding.text for finding in find_collapse(shares, tokens, codes)]
+    return [finding.text for finding in find_collapse(shares, tokens, codes, objective)]
 
 
 def _report(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -51,6 +51,7 @@ def collect_crop_pairs(
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
+    read: Callable[[Path], npt.NDArray[np.uint8]] = read_image,
     progress: Progress = silent,
 ) -> CropPairs:
     """Views of up to ``limit`` of the images: two crops of each, more of each where there are few images.
@@ -62,6 +63,7 @@ def collect_crop_pairs(
         limit: images to take, drawn at random.
         seed: of the draws.
         device, precision: see `stego_app.features.extract_features`.
+        read: how a file becomes an image (H, W, 3) uint8.
         progress: called as ``progress("views", done, total)`` in images.
 
     Raises:
@@ -80,7 +82,7 @@ def collect_crop_pairs(
         boxes: list[Box] = []
         for path in chosen[start : start + _BATCH_IMAGES]:
             try:
-                image = read_image(path)
+                image = read(path)
             except StegoError as error:
                 reason = str(error)
                 continue

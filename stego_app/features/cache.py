@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -67,6 +67,7 @@ class FeatureCache:
         flip: bool = False,
         batch_size: int = 16,
         folder: Path | None = None,
+        read: Callable[[Path], npt.NDArray[np.uint8]] | None = None,
         progress: Progress | None = None,
     ) -> FeatureCache:
         """Features of ``paths``: known ones from the store in ``folder``, the rest computed and added to it.
@@ -85,6 +86,7 @@ class FeatureCache:
             flip: average with the features of the mirrored image.
             batch_size: images a forward pass.
             folder: where the store lies; `default_cache_folder` if not given.
+            read: how a file becomes an image (H, W, 3) uint8, for data sets whose tiles are no pictures; `read_image` if not given.
             progress: called as ``progress("features", done, total)`` in files.
 
         Raises:
@@ -97,7 +99,7 @@ class FeatureCache:
         read: list[tuple[Path, str]] = []
         failures: list[Failure] = []
         try:
-            workload = partial(prepare, known=builder.known, resolution=resolution, patch=backbone.patch_size, crops=crops)
+            workload = partial(prepare, known=builder.known, resolution=resolution, patch=backbone.patch_size, crops=crops, read=read)
             stream = read_ahead(paths, workload, ahead=max(4, 2 * batch_size // len(crop_keys("", crops))))
             for done, item in enumerate(stream, start=1):
                 if item.reason is not None:

@@ -46,8 +46,15 @@ def five_crops(image: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
     return [image[top : top + h, left : left + w] for top, left in corners]
 
 
-def prepare(path: Path, known: Callable[[str], bool], resolution: Resolution, patch: int, crops: Crops) -> Prepared:
-    """Read and hash the file at ``path``; decode and resize it unless ``known`` says that all its keys are in the cache."""
+def prepare(
+    path: Path,
+    known: Callable[[str], bool],
+    resolution: Resolution,
+    patch: int,
+    crops: Crops,
+    read: Callable[[Path], npt.NDArray[np.uint8]] | None = None,
+) -> Prepared:
+    """Read and hash the file at ``path``; decode (by ``read``, if given) and resize it unless ``known`` says that all its keys are in the cache."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -56,7 +63,7 @@ def prepare(path: Path, known: Callable[[str], bool], resolution: Resolution, pa
     if all(known(key) for key in crop_keys(content, crops)):
         return Prepared(path, content, [])
     try:
-        image = read_image(data, name=str(path))
+        image = read_image(data, name=str(path)) if read is None else read(path)
     except StegoError as error:
         return Prepared(path, content, [], str(error).removeprefix(f"{path}: "))
     parts = [image] if crops == "none" else five_crops(image)
