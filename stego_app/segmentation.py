@@ -19,11 +19,11 @@ from models.errors import StegoError
 from stego_app.classes import IGNORED
 from stego_app.crf import CrfSettings, refine
 
+STRIP_PIXELS = 2_000_000
+"""Overlays are drawn in strips of about this size, which keeps temporaries small for large images."""
+
 MAX_CLASSES = 255
 """An 8-bit index image holds this many classes beside `IGNORED`."""
-
-NEGLIGIBLE = 0.02
-"""A class whose probability is below this in all of an image is not looked for in it."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,7 @@ class Segmentation:
         if not 0 <= alpha <= 1:
             raise StegoError(f"alpha {alpha}: expected 0 to 1")
         result = self.image.copy()
-        # Strips keep the temporaries small for large images.
-        rows = max(1, 2_000_000 // self.labels.shape[1])
+        rows = max(1, STRIP_PIXELS // self.labels.shape[1])
         table = _full_palette(self.palette)
         for top in range(0, len(self.labels), rows):
             part = slice(top, top + rows)
@@ -192,7 +191,7 @@ def decide(probabilities: npt.NDArray[np.float32], size: tuple[int, int]) -> tup
     One class is resized at a time, so memory does not grow with the number of classes: about 10 bytes a pixel.
 
     Args:
-        probabilities: (K + 1, h, w); the last row is "ignored". Ties go to the smaller label.
+        probabilities: (K + 1, h, w), summing to 1 over the first axis; the last row is "ignored". Ties go to the smaller label.
         size: (H, W).
 
     Returns:
@@ -201,7 +200,8 @@ def decide(probabilities: npt.NDArray[np.float32], size: tuple[int, int]) -> tup
     height, width = size
     last = len(probabilities) - 1
     strongest = probabilities.reshape(len(probabilities), -1).max(axis=1)
-    candidates = [row for row in range(last + 1) if strongest[row] >= min(NEGLIGIBLE, float(strongest.max()))]
+    # The most probable of K + 1 has at least 1 / (K + 1) (0.99 for rounding), so fainter rows need not be looked at.
+    candidates = [row for row in range(last + 1) if strongest[row] >= min(0.99 / (last + 1), float(strongest.max()))]
     first = candidates[0]
     labels = np.full(size, IGNORED if first == last else first, dtype=np.uint8)
     best = np.array(_resized(probabilities[first], height, width))

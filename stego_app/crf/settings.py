@@ -36,7 +36,7 @@ class CrfSettings(BaseModel):
     bilateral_weight: float = Field(default=4.0, ge=0, le=10, description="weight of the appearance kernel")
     bilateral_sigma_xy: float = Field(default=67.0, ge=1, le=10_000, description="its standard deviation over distance")
     bilateral_sigma_rgb: float = Field(default=3.0, ge=0.5, le=1000, description="its standard deviation over colour, in grey levels of 0 to 255")
-    max_side: int = Field(default=480, ge=32, description="long side at which the CRF runs; larger images are reduced to it")
+    max_side: int = Field(default=320, ge=32, description="long side at which the CRF runs; larger images are reduced to it")
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
         """The size (H, W) at which the CRF runs for an image: its own, or reduced to `max_side`."""

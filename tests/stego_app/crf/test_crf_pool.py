@@ -114,11 +114,16 @@ def test_a_task_that_kills_its_worker_fails_alone() -> None:
 def test_leaving_with_an_error_ends_the_workers_at_once() -> None:
     pool = CrfPool(workers=1)
     started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), pool:
-        results = pool.run(double_slowly, [(0, 0.0), (1, 60.0)])
-        next(results)
-        workers = pool.worker_ids()
-        raise KeyboardInterrupt
+    workers: list[int] = []
+
+    def interrupted() -> None:
+        with pool:
+            next(pool.run(double_slowly, [(0, 0.0), (1, 60.0)]))
+            workers.extend(pool.worker_ids())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert workers
     assert wait_until_dead(workers)
     assert time.monotonic() - started < 30

@@ -107,7 +107,7 @@ def many_classes(image: np.ndarray, classes: int, seed: int) -> np.ndarray:
 def photographs() -> list[np.ndarray]:
     from sklearn.datasets import load_sample_image
 
-    return [load_sample_image(name)[60:284, 100:420] for name in ("china.jpg", "flower.jpg")]
+    return [load_sample_image(name)[60:228, 100:324] for name in ("china.jpg", "flower.jpg")]
 
 
 @needs_pydensecrf
@@ -119,7 +119,7 @@ def test_agrees_with_the_authors_implementation_on_photographs(classes: int) -> 
         assert (ours.argmax(0) == theirs.argmax(0)).mean() >= 0.995
         assert np.abs(ours - theirs).mean() < 2e-3
         # The test would be empty if the CRF did nothing.
-        assert (ours.argmax(0) != probabilities.argmax(0)).mean() > 0.01
+        assert (ours.argmax(0) != probabilities.argmax(0)).mean() > 0.003
 
 
 @needs_pydensecrf
@@ -128,8 +128,8 @@ def test_agrees_with_the_authors_implementation_on_street_scenes() -> None:
     folder = Path(root) / "camvid" / "images" / "val" if root else None
     if folder is None or not folder.is_dir():
         pytest.skip("STEGO_DATA does not name a folder with camvid/")
-    for seed, path in enumerate(sorted(folder.iterdir())[:60:20]):
-        image = np.asarray(Image.open(path).convert("RGB"))
+    for seed, path in enumerate(sorted(folder.iterdir())[:40:20]):
+        image = np.asarray(Image.open(path).convert("RGB").resize((320, 240)))
         probabilities = many_classes(image, 11, seed)
         ours, theirs = (refine(image, probabilities, engine=engine) for engine in ("mean-field", "pydensecrf"))
         assert (ours.argmax(0) == theirs.argmax(0)).mean() >= 0.995

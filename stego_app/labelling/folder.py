@@ -1,0 +1,215 @@
+"""Label every image of a folder: reading, network and CRF overlap; an interrupted run goes on where it stopped."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import StegoError
+from stego_app.crf import CrfPool
+from stego_app.labelling.files import OutputError, remove_leftovers
+from stego_app.labelling.manifest import Entry, Manifest
+from stego_app.labelling.names import Plan, other_names, plan_folder
+from stego_app.labelling.reading import Loaded, batches, file_digest, read_ahead
+from stego_app.labelling.settings import LabelSettings
+from stego_app.labelling.summary import LabelSummary, write_classes, write_failures
+from stego_app.labelling.worker import Task, finish_task
+from stego_app.progress import Progress, silent
+from stego_app.segmentation import reduced_image
+
+FEW = 4
+"""For this many images, starting processes would take longer than the work."""
+
+
+class LabellingSegmenter(Protocol):
+    """What is asked of a segmenter here: see `stego_app.segmenter.Segmenter`."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    def class_names(self, classes: int | None = ...) -> list[str]: ...
+    def palette(self, classes: int | None = ...) -> npt.NDArray[np.uint8]: ...
+    def class_probabilities(
+        self, images: Sequence[npt.NDArray[np.uint8]], *, classes: int | None = ..., flip: bool = ..., resolution: int | None = ...
+    ) -> list[npt.NDArray[np.float32]]: ...
+
+
+def label_folder(source: Path, out: Path, segmenter: LabellingSegmenter, settings: LabelSettings | None = None, progress: Progress = silent) -> LabelSummary:
+    """Write a label map for every image under ``source`` (or for one image) to ``out``.
+
+    Leaves ``labels/<sub-path>.png`` (8-bit palette, 255 = ignored), ``overlays/<sub-path>.jpg`` if asked for,
+    ``classes.json``, ``classes.csv``, ``manifest.jsonl`` and, if any image failed, ``failures.csv``. An image is left as
+    it is if its bytes, the segmenter and the settings are those of the manifest and its files are there. An image that
+    fails is listed and the run goes on.
+
+    Args:
+        source: a folder, or one image.
+        out: made if it does not exist.
+        segmenter: gives class probabilities on the patch grid.
+        settings: the defaults if None.
+        progress: called as ``progress("labelling", done, total)``.
+
+    Raises:
+        StegoError: no images, an output folder that cannot be written to or would mix with the input, or settings the segmenter refuses.
+    """
+    options = settings or LabelSettings()
+    plans = plan_folder(source, out)
+    names, palette = segmenter.class_names(options.classes), segmenter.palette(options.classes)
+    started = time.monotonic()
+    with Manifest(out) as manifest:
+        remove_leftovers(out)
+        claimed = frozenset(plan.label for plan in plans)
+        run = _Run(out, segmenter, options, manifest, progress, names, palette, segmenter.fingerprint, options.digest(), claimed)
+        left = run.what_is_left(plans)
+        try:
+            run.label(left)
+        finally:
+            # After an interruption too: the folder then holds what was done, and the lists say so.
+            remove_leftovers(out)
+            run.write_lists(plans)
+    done = len(left) - len(run.failures)
+    return LabelSummary(out, done, len(plans) - len(left), tuple(run.failures.items()), time.monotonic() - started)
+
+
+@dataclass
+class _Run:
+    """The state of one call of `label_folder`."""
+
+    out: Path
+    segmenter: LabellingSegmenter
+    settings: LabelSettings
+    manifest: Manifest
+    progress: Progress
+    names: list[str]
+    palette: npt.NDArray[np.uint8]
+    model: str
+    digest: str
+    claimed: frozenset[str]
+    failures: dict[str, str] = field(default_factory=dict)
+    _finished: int = 0
+    _total: int = 0
+
+    def what_is_left(self, plans: Sequence[Plan]) -> list[Plan]:
+        """Plans whose results are missing or were made from other bytes, by another segmenter or with other settings."""
+        left = []
+        for number, plan in enumerate(plans):
+            if not self._is_done(plan):
+                left.append(plan)
+            if self.manifest.entries:
+                self.progress("checking", number + 1, len(plans))
+        return left
+
+    def _is_done(self, plan: Plan) -> bool:
+        entry = self.manifest.entries.get(plan.name)
+        if entry is None or not self._is_current(entry) or entry.label != plan.label:
+            return False
+        if not (self.out / plan.label).is_file() or (self.settings.overlays and not (self.out / plan.overlay).is_file()):
+            return False
+        return entry.sha256 == file_digest(plan.path)
+
+    def _is_current(self, entry: Entry) -> bool:
+        return (entry.status, entry.model, entry.settings) == ("done", self.model, self.digest)
+
+    def label(self, plans: Sequence[Plan]) -> None:
+        """Label ``plans``, recording each as soon as its files are there."""
+        under_way: deque[Loaded] = deque()
+        self._total = len(plans)
+        tasks = self._tasks(plans, under_way)
+        with CrfPool(self.settings.jobs) as pool:
+            outcomes = map(_attempt, tasks) if len(plans) <= FEW else pool.run(finish_task, ((task,) for task in tasks), ahead=pool.workers + 2)
+            for outcome in outcomes:
+                item = under_way.popleft()
+                if isinstance(outcome, OutputError):
+                    raise outcome
+                if isinstance(outcome, BaseException):
+                    self._fail(item, _reason(outcome))
+                else:
+                    self._done(item, outcome)
+
+    def _tasks(self, plans: Sequence[Plan], under_way: deque[Loaded]) -> Iterator[Task]:
+        """Tasks for the workers, each noted in ``under_way``. Images that fail before that are recorded here."""
+        for batch in batches(read_ahead(plans), self.settings.batch_size):
+            for item, result in self._probabilities(batch):
+                if isinstance(result, str):
+                    self._fail(item, result)
+                elif item.image is not None:
+                    # The image itself travels in the task, where it is needed.
+                    under_way.append(replace(item, image=None))
+                    yield self._task(item.plan, item.image, result)
+
+    def _probabilities(self, batch: Sequence[Loaded]) -> Iterator[tuple[Loaded, npt.NDArray[np.float32] | str]]:
+        """Each image with its class probabilities, or with the reason why there are none."""
+        read = [item for item in batch if item.image is not None]
+        yield from ((item, item.reason) for item in batch if item.image is None)
+        images = [item.image for item in read if item.image is not None]
+        options = self.settings
+        try:
+            results = self.segmenter.class_probabilities(images, classes=options.classes, flip=options.flip, resolution=options.resolution) if images else []
+        except Exception as error:
+            # One image, or too many at once for the memory: each gets its own try.
+            if len(read) == 1:
+                yield read[0], _reason(error)
+            else:
+                for item in read:
+                    yield from self._probabilities([item])
+        else:
+            yield from zip(read, results, strict=True)
+
+    def _task(self, plan: Plan, image: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]) -> Task:
+        options = self.settings
+        return Task(
+            probabilities=probabilities,
+            size=(image.shape[0], image.shape[1]),
+            seen=reduced_image(image, options.crf_settings) if options.crf else None,
+            image=image if options.overlays else None,
+            names=self.names,
+            palette=self.palette,
+            settings=options.crf_settings,
+            label=self.out / plan.label,
+            overlay=self.out / plan.overlay,
+        )
+
+    def _done(self, item: Loaded, pixels: dict[str, int]) -> None:
+        plan = item.plan
+        before = self.manifest.entries.get(plan.name)
+        overlay = plan.overlay if self.settings.overlays else ""
+        self.manifest.add(Entry(plan.name, item.sha256, self.model, self.digest, "done", plan.label, overlay, pixels))
+        if before is not None and before.label != plan.label and before.label in other_names(plan) and before.label not in self.claimed:
+            # A new neighbour of the same name gave this image's results a longer one.
+            (self.out / before.label).unlink(missing_ok=True)
+        self._advance()
+
+    def _fail(self, item: Loaded, reason: str) -> None:
+        self.failures[item.plan.name] = reason
+        self.manifest.add(Entry(item.plan.name, item.sha256, self.model, self.digest, "failed", reason=reason))
+        self._advance()
+
+    def _advance(self) -> None:
+        self._finished += 1
+        self.progress("labelling", self._finished, self._total)
+
+    def write_lists(self, plans: Sequence[Plan]) -> None:
+        """The table of classes over all images that are done, and the failures of this run."""
+        entries = [entry for plan in plans if (entry := self.manifest.entries.get(plan.name)) and self._is_current(entry)]
+        write_classes(self.out, self.names, self.palette, entries, model=self.model, settings=self.settings.model_dump())
+        write_failures(self.out, list(self.failures.items()))
+
+
+def _attempt(task: Task) -> dict[str, int] | Exception:
+    """`finish_task` in this process, with the outcome as `CrfPool.run` gives it."""
+    try:
+        return finish_task(task)
+    except Exception as error:
+        return error
+
+
+def _reason(error: BaseException) -> str:
+    """One line for the list of failures."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, StegoError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,113 @@
+"""The list of what was done, one JSON line an image, from which an interrupted run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from stego_app.labelling.files import output_error, write_atomically
+
+NAME = "manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What was done for one image.
+
+    Attributes:
+        image: its name, relative to the input folder.
+        sha256: of the file's bytes; empty where they could not be read.
+        model: fingerprint of the segmenter.
+        settings: digest of the settings.
+        status: "done" or "failed".
+        label: the label map, relative to the output folder; empty if it failed.
+        overlay: the overlay, likewise; empty if none was asked for.
+        pixels: number of pixels of each label that occurs, 255 for ignored.
+        reason: why it failed; empty if it did not.
+    """
+
+    image: str
+    sha256: str
+    model: str
+    settings: str
+    status: str
+    label: str = ""
+    overlay: str = ""
+    pixels: dict[str, int] | None = None
+    reason: str = ""
+
+
+class Manifest:
+    """The latest entry of each image; new ones are appended to the file at once, so that a killed run loses none.
+
+    Opening drops lines that were superseded, and one that was cut short.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.path = out / NAME
+        self.entries, lines = _read(self.path)
+        if lines != len(self.entries) or (lines and not self.path.read_bytes().endswith(b"\n")):
+            write_atomically(self.path, "".join(_line(entry) for entry in self.entries.values()).encode())
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise output_error(self.path, error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._file)
+
+    def add(self, entry: Entry) -> None:
+        """Record ``entry`` in place of an earlier one of the same image.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        data = _line(entry).encode()
+        try:
+            if os.write(self._file, data) < len(data):
+                # A full disk may take a part of the line; the next write names the reason.
+                os.write(self._file, b"\n")
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        self.entries[entry.image] = entry
+
+
+def _line(entry: Entry) -> str:
+    # Escapes keep file names that are no valid text, and names with line breaks on one line.
+    return json.dumps({name: value for name, value in asdict(entry).items() if value not in ("", None)}) + "\n"
+
+
+def _read(path: Path) -> tuple[dict[str, Entry], int]:
+    """The latest entry of each image, and how many lines there were."""
+    entries: dict[str, Entry] = {}
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return entries, 0
+    for line in lines:
+        entry = _parse(line)
+        if entry is not None:
+            entries[entry.image] = entry
+    return entries, len(lines)
+
+
+def _parse(line: bytes) -> Entry | None:
+    """The entry of a line; None for one cut short by a kill, or written by something else: its image is labelled again."""
+    known = {field.name for field in fields(Entry)}
+    try:
+        values: Any = json.loads(line)
+        entry = Entry(**{name: value for name, value in values.items() if name in known})
+        strings = (entry.image, entry.sha256, entry.model, entry.settings, entry.status, entry.label, entry.overlay, entry.reason)
+        counts = {str(label): int(count) for label, count in (entry.pixels or {}).items()}
+    except (ValueError, TypeError, AttributeError):
+        return None
+    whole = all(isinstance(value, str) for value in strings) and all(label.isdigit() for label in counts)
+    return entry if whole else None

@@ -1,0 +1,36 @@
+"""Settings of batch labelling."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stego_app.crf import CrfSettings
+
+FORMAT = 1
+"""Raised when the same model and settings would give other labels than before, so that folders are labelled anew."""
+
+# What decides how fast the work goes, but not what comes out.
+_SPEED_ONLY = {"batch_size", "jobs", "overlays"}
+
+
+class LabelSettings(BaseModel):
+    """How to label a folder. None means the segmenter's own value, or one process a core for ``jobs``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    classes: int | None = Field(default=None, ge=1, description="number of classes")
+    crf: bool = Field(default=True, description="refine edges with a dense CRF")
+    flip: bool = Field(default=False, description="average with the mirrored image")
+    resolution: int | None = Field(default=None, ge=1, description="short side for the backbone, in pixels")
+    overlays: bool = Field(default=False, description="also write the colours over the pictures")
+    batch_size: int = Field(default=4, ge=1, description="images a forward pass")
+    jobs: int | None = Field(default=None, ge=1, description="processes for the CRF and the writing")
+    crf_settings: CrfSettings = CrfSettings()
+
+    def digest(self) -> str:
+        """16 hex digits of everything here that the labels depend on."""
+        values = self.model_dump(exclude=_SPEED_ONLY | (set() if self.crf else {"crf_settings"}))
+        return hashlib.sha256(json.dumps([FORMAT, values], sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,88 @@
+"""What a run of batch labelling came to, and the lists it leaves beside the label maps."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stego_app.classes import IGNORED
+from stego_app.labelling.files import write_atomically
+from stego_app.labelling.manifest import Entry
+from stego_app.segmentation import hex_color
+
+FAILURES = "failures.csv"
+
+
+@dataclass(frozen=True)
+class LabelSummary:
+    """Counts of a run, and each failure as (image, reason)."""
+
+    out: Path
+    labelled: int
+    skipped: int
+    failures: tuple[tuple[str, str], ...]
+    seconds: float
+
+    @property
+    def failed(self) -> int:
+        """How many images could not be labelled; the command's exit code is not zero if any."""
+        return len(self.failures)
+
+    @property
+    def total(self) -> int:
+        """How many images the folder holds."""
+        return self.labelled + self.skipped + self.failed
+
+    def __str__(self) -> str:
+        rate = f" in {self.seconds:.1f} s, {self.labelled / self.seconds:.1f}/s" if self.labelled and self.seconds > 0 else ""
+        text = f"labelled {self.labelled} of {self.total} images{rate}; label maps in {self.out / 'labels'}"
+        if self.skipped:
+            text += f"; {self.skipped} were done before"
+        if self.failed:
+            image, reason = self.failures[0]
+            first = reason if image in reason else f"{image}: {reason}"
+            text += f"; {self.failed} failed, see {self.out / FAILURES} (first: {first})"
+        return text
+
+
+def write_failures(out: Path, failures: Sequence[tuple[str, str]]) -> None:
+    """``failures.csv``: path, reason. Where nothing failed there is no such file."""
+    if failures:
+        write_atomically(out / FAILURES, _csv([("path", "reason"), *failures]))
+    else:
+        (out / FAILURES).unlink(missing_ok=True)
+
+
+def write_classes(out: Path, names: Sequence[str], palette: npt.NDArray[np.uint8], entries: Iterable[Entry], *, model: str, settings: dict[str, Any]) -> None:
+    """``classes.json`` and ``classes.csv``: id, name, colour, and share of all pixels in ``entries``, which are done."""
+    pixels = [0] * (IGNORED + 1)
+    images = [0] * (IGNORED + 1)
+    for entry in entries:
+        for label, count in (entry.pixels or {}).items():
+            pixels[int(label)] += count
+            images[int(label)] += 1
+    total = max(1, sum(pixels))
+    classes = [
+        {"id": index, "name": name, "color": hex_color(palette[index]), "pixels": pixels[index], "share": pixels[index] / total, "images": images[index]}
+        for index, name in enumerate(names)
+    ]
+    ignored = {"id": IGNORED, "pixels": pixels[IGNORED], "share": pixels[IGNORED] / total}
+    table = {"model": model, "settings": settings, "ignored": ignored, "classes": classes}
+    write_atomically(out / "classes.json", (json.dumps(table, indent=2, ensure_ascii=False) + "\n").encode())
+    rows = [(str(entry["id"]), str(entry["name"]), str(entry["color"]), f"{entry['share']:.6f}") for entry in classes]
+    write_atomically(out / "classes.csv", _csv([("id", "name", "color", "share"), *rows]))
+
+
+def _csv(rows: Iterable[Sequence[str]]) -> bytes:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    # File names need not be valid text.
+    return stream.getvalue().encode("utf-8", "surrogateescape")

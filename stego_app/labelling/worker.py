@@ -1,0 +1,57 @@
+"""One image's share of the work that needs no network: CRF, decision, files. Runs in worker processes, without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from stego_app.crf import CrfSettings
+from stego_app.labelling.files import write_atomically
+from stego_app.segmentation import Segmentation, index_png, segment
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs to finish an image.
+
+    Attributes:
+        probabilities: (K + 1, h, w) on the patch grid.
+        size: (H, W) of the label map.
+        seen: the image at the CRF's size; None for no CRF.
+        image: (H, W, 3), only where an overlay is wanted: a large image is slow to hand over.
+        names: of the classes.
+        palette: (K, 3) colours.
+        settings: of the CRF.
+        label: file to write.
+        overlay: file to write, where an overlay is wanted.
+    """
+
+    probabilities: npt.NDArray[np.float32]
+    size: tuple[int, int]
+    seen: npt.NDArray[np.uint8] | None
+    image: npt.NDArray[np.uint8] | None
+    names: list[str]
+    palette: npt.NDArray[np.uint8]
+    settings: CrfSettings
+    label: Path
+    overlay: Path
+
+
+def finish_task(task: Task) -> dict[str, int]:
+    """Write the files of ``task`` and return the number of pixels of each label that occurs.
+
+    Raises:
+        OutputError: the output folder cannot be written to.
+        StegoError: this image cannot be finished.
+    """
+    labels, scores = segment(task.probabilities, task.size, seen=task.seen, settings=task.settings)
+    if task.image is not None:
+        shown = Segmentation(task.image, labels, scores, task.names, task.palette)
+        write_atomically(task.overlay, shown.to_overlay_jpeg())
+    # Last, since a label map that is there stands for an image that is done.
+    write_atomically(task.label, index_png(labels, task.palette))
+    values, counts = np.unique(labels, return_counts=True)
+    return {str(value): int(count) for value, count in zip(values, counts, strict=True)}
