@@ -169,7 +169,7 @@ class _Run:
             # The images to train on come first, so that the others can be scored in the same pass.
             self.samples = [*samples[0::2], *samples[1::2]]
             self.trained_on = len(samples[0::2])
-            self.probes = _Probes(self.trained_on, len(space.names), settings.seed)
+            self.probes = _Probes(self.trained_on, len(space.names), settings.seed, progress)
 
     def count(self) -> None:
         """Fill the histograms. With the CRF, pixels are labelled in worker processes while the next image is encoded here."""
@@ -234,6 +234,7 @@ class _Probes:
     train: int
     classes: int
     seed: int
+    progress: Progress
     points: dict[str, ProbePoints] = field(default_factory=dict)
     fitted: dict[str, LinearProbe] | None = None
     counts: dict[str, Counts] = field(default_factory=dict)
@@ -258,10 +259,14 @@ class _Probes:
             self.counts[what] = self.counts.get(what, 0) + accumulate(said, label, self.classes, self.classes)
 
     def _fit(self) -> None:
+        self.fitted = {}
         try:
-            self.fitted = {what: points.fit() for what, points in self.points.items()}
+            for number, (what, points) in enumerate(self.points.items()):
+                self.progress("fitting linear probes", number, len(_PROBED))
+                self.fitted[what] = points.fit()
+            self.progress("fitting linear probes", len(_PROBED), len(_PROBED))
         except StegoError as error:
-            self.fitted, self.problem = {}, str(error)
+            self.problem = str(error)
         self.points = {}
 
     def notes(self, images: int, trained_on: int) -> list[str]:

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from models.errors import StegoError
-from stego_app.images import ImageError, find_images, read_image, turn_upright
+from stego_app.images import ImageError, find_images, read_image, read_index_image, turn_upright
 
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -365,6 +365,30 @@ def test_threads_read_at_once() -> None:
     for thread in threads:
         thread.join()
     assert all((results[number] == number).all() for number in range(24))
+
+
+# Index pictures ----------------------------------------------------------------------------------------------------
+
+
+def test_index_picture_gives_stored_values() -> None:
+    values = RANDOM.integers(0, 256, (6, 9), dtype=np.uint8)
+    palette = Image.fromarray(values)
+    palette.putpalette(RANDOM.integers(0, 256, 768, dtype=np.uint8).tobytes())
+    for image in (Image.fromarray(values), palette):
+        np.testing.assert_array_equal(read_index_image(encoded(image, "PNG")), values)
+    deep = values.astype(np.uint16) * 200
+    np.testing.assert_array_equal(read_index_image(encoded(Image.fromarray(deep), "PNG")), deep)
+    np.testing.assert_array_equal(read_index_image(encoded(Image.fromarray(values > 127), "PNG")), values > 127)
+
+
+def test_index_picture_refuses_colour_and_damage() -> None:
+    with pytest.raises(ImageError) as error:
+        read_index_image(encoded(Image.fromarray(PIXELS), "PNG"), name="label.png")
+    assert one_line(error) == "label.png: RGB picture; expected one channel that holds class indices"
+    data = encoded(Image.fromarray(RANDOM.integers(0, 256, (90, 90), dtype=np.uint8)), "PNG")
+    for damaged in (data[: len(data) // 2], b"", b"text"):
+        with pytest.raises(ImageError):
+            read_index_image(damaged)
 
 
 # Folders -----------------------------------------------------------------------------------------------------------
