@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from stego_app.evaluation import accumulate, hungarian_scores
 from torch.nn.functional import interpolate
 
 from models.backbone import Backbone
 from models.backbone_sources import load_backbone
 from models.errors import StegoError
 from stego_app.data import Dataset, open_dataset
+from stego_app.evaluation import accumulate, hungarian_scores
 from stego_app.features import FeatureCache, Resolution
 from stego_app.progress import Progress, terminal_progress
 from stego_app.training.calibration import spherical_kmeans
