@@ -13,6 +13,8 @@ from api.schemas import ClassArea, Ignored, SegmentSummary, Timing
 from stego_app.images import read_image
 from ui.contract import SegmentationLike, SegmenterLike
 
+_DIGITS = 6  # of shares and scores: a pixel of a million still counts
+
 
 @dataclass(frozen=True)
 class Job:
@@ -72,8 +74,8 @@ def summarise(segmentation: SegmentationLike, *, model: str, granularity: int, t
             name=area["name"],
             color=area["color"],
             pixels=area["pixels"],
-            share=area["share"],
-            score=min(1.0, max(0.0, float(scores[area["label"]] / pixels[area["label"]]))),
+            share=round(area["share"], _DIGITS),
+            score=round(min(1.0, max(0.0, float(scores[area["label"]] / pixels[area["label"]]))), _DIGITS),
         )
         for area in areas
     ]
@@ -84,7 +86,7 @@ def summarise(segmentation: SegmentationLike, *, model: str, granularity: int, t
         model=model,
         granularity=granularity,
         classes=classes,
-        ignored=Ignored(pixels=ignored, share=ignored / labels.size),
+        ignored=Ignored(pixels=ignored, share=round(ignored / labels.size, _DIGITS)),
         timing_ms=timing,
     )
 

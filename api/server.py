@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+from contextlib import suppress
 
 import uvicorn
 
@@ -29,7 +30,8 @@ def serve(settings: ServiceSettings) -> None:
         config = uvicorn.Config(
             app, log_config=None, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=settings.shutdown_grace
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        with suppress(KeyboardInterrupt):  # uvicorn raises it again once it has shut down in good order
+            uvicorn.Server(config).run(sockets=[listener])
 
 
 def bind(host: str, port: int) -> socket.socket:

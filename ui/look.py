@@ -52,6 +52,8 @@ CSS = """
 #foot { padding: 10px 2px 18px; }
 #segments .empty, #overlay .empty { min-height: 320px; flex-direction: column; gap: 10px; }
 #segments .empty::after, #overlay .empty::after { content: "The segments will appear here"; color: var(--body-text-color-subdued); font-size: .95rem; }
+#segments:not(.fullscreen) .image-container > img { max-height: min(72vh, 660px); object-fit: contain; }
+#overlay:not(.fullscreen) img { max-height: min(72vh, 660px); }
 #segments .legend { gap: 6px; padding: 10px; justify-content: flex-start; flex-wrap: wrap; }
 #segments .legend-item { padding: 3px 9px; border-radius: 999px; font-size: .88rem; font-variant-numeric: tabular-nums; cursor: pointer; }
 #examples .label { font-size: .88rem; color: var(--body-text-color-subdued); }
