@@ -96,7 +96,7 @@ class FeatureCache:
         resolved = precision_of(precision, where)
         store = (folder or default_cache_folder()) / "features" / _settings_key(backbone, resolution, crops, resolved, flip)
         builder = _Builder(store, backbone.to(where), where, resolved, flip, batch_size)
-        read: list[tuple[Path, str]] = []
+        taken: list[tuple[Path, str]] = []
         failures: list[Failure] = []
         try:
             workload = partial(prepare, known=builder.known, resolution=resolution, patch=backbone.patch_size, crops=crops, read=read)
@@ -105,7 +105,7 @@ class FeatureCache:
                 if item.reason is not None:
                     failures.append(Failure(item.path, item.reason))
                 else:
-                    read.append((item.path, item.content))
+                    taken.append((item.path, item.content))
                     builder.add(item, crops)
                 if progress is not None:
                     progress("features", done, len(paths))
@@ -113,9 +113,9 @@ class FeatureCache:
             builder.flush()  # keep whole batches already computed
             raise
         builder.finish()
-        if not read:
+        if not taken:
             raise StegoError(_nothing_read(failures))
-        wanted = [(key, path) for path, content in read for key in crop_keys(content, crops)]
+        wanted = [(key, path) for path, content in taken for key in crop_keys(content, crops)]
         return cls([builder.entries[key] for key, _ in wanted], [path for _, path in wanted], failures, backbone.dim, builder.computed)
 
     def __len__(self) -> int:
