@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from models.errors import StegoError
 from stego_app.crf import CrfPool
 from stego_app.data import VOID, Dataset, Sample
+from stego_app.evaluation.checkpoint import Arrays, Checkpoint, from_text_array, text_array
 from stego_app.evaluation.histogram import accumulate
 from stego_app.evaluation.report import EvaluationReport, make_folder, write_report
 from stego_app.evaluation.scores import Scores, hungarian_scores, majority_scores, matched_scores
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
     import torch
 
     from stego_app.encoder import Encoded
-    from stego_app.evaluation.linear_probe import LinearProbe, ProbePoints
+    from stego_app.evaluation.probes import Probes
 
 Bytes = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 
 CRF_MODES = {"off": (False,), "on": (True,), "both": (False, True)}
-_PROBED = ("features", "codes")
+
+CHUNK = 64
+"""After so many images, what was counted is saved."""
 
 
 class Segments(Protocol):
@@ -96,7 +99,8 @@ def evaluate_segmenter(segmenter: Segments, dataset: Dataset, settings: Evaluati
     """Score ``segmenter`` on ``dataset`` and write ``scores.json``, ``scores.md`` and ``confusion.png`` into ``out``.
 
     Clusters are matched to classes on the counts of the whole set; predictions are compared at the labels' own size.
-    Images or labels that cannot be read are listed in the report and left out.
+    Images or labels that cannot be read are listed in the report and left out. An evaluation that was cut off goes on
+    when it is started again with the same arguments.
 
     Raises:
         StegoError: no labels, none that can be read, more classes than the segmenter has fine clusters, or ``out`` cannot be written.
@@ -106,9 +110,17 @@ def evaluate_segmenter(segmenter: Segments, dataset: Dataset, settings: Evaluati
     if not samples:
         raise StegoError(f"{dataset.root}: no image has a label; expected a labelled layout, or a folder of label PNGs (--labels)")
     run = _Run(segmenter, dataset, settings, samples, class_space(dataset, samples, progress), progress)
-    run.count()
+    identity = {
+        "segmenter": segmenter.info(),
+        "dataset": [dataset.name, str(dataset.root.resolve()), list(dataset.class_names or ())],
+        "settings": run.settings_used(),
+        "samples": [sample.key for sample in run.samples],
+    }
+    checkpoint = Checkpoint(out, identity)
+    run.count(checkpoint)
     report = run.report()
     write_report(report, out)
+    checkpoint.clear()
     return report
 
 
@@ -162,31 +174,45 @@ class _Run:
         self.notes: list[str] = []
         self.samples = list(samples)
         self.trained_on = 0
-        self.probes: _Probes | None = None
+        self.done = 0
+        self.probes: Probes | None = None
         if settings.linear_probe and len(samples) < 2:
             self.notes.append("No linear probe: it needs two labelled images or more.")
         elif settings.linear_probe:
+            from stego_app.evaluation.probes import Probes  # torch, which the worker processes can do without
+
             # The images to train on come first, so that the others can be scored in the same pass.
             self.samples = [*samples[0::2], *samples[1::2]]
             self.trained_on = len(samples[0::2])
-            self.probes = _Probes(self.trained_on, len(space.names), settings.seed, progress)
+            self.probes = Probes(self.trained_on, len(space.names), settings.seed, progress)
 
-    def count(self) -> None:
+    def settings_used(self) -> dict[str, Any]:
+        """The settings that decide the scores."""
+        return {name: value for name, value in vars(self.settings).items() if name != "workers"} | {"classes": self.parts}
+
+    def count(self, checkpoint: Checkpoint) -> None:
         """Fill the histograms. With the CRF, pixels are labelled in worker processes while the next image is encoded here."""
+        if (saved := checkpoint.load()) is not None:
+            self._restore(saved)
         with CrfPool(self.settings.workers) if True in self.modes else nullcontext() as pool:
-            results = pool.run(count_pixels, self._jobs()) if pool else (count_pixels(*job) for job in self._jobs())
-            for number, result in enumerate(results):
-                if isinstance(result, BaseException):
-                    raise result
-                self.counts[self.modes[number % len(self.modes)]] += result
-                if (number + 1) % len(self.modes) == 0:
-                    self.progress("scoring", (number + 1) // len(self.modes) + len(self.failures), len(self.samples))
+            while self.done < len(self.samples):
+                jobs = self._jobs(range(self.done, min(self.done + CHUNK, len(self.samples))))
+                for number, result in enumerate(pool.run(count_pixels, jobs) if pool else (count_pixels(*job) for job in jobs)):
+                    if isinstance(result, BaseException):
+                        raise result
+                    self.counts[self.modes[number % len(self.modes)]] += result
+                    self.progress("scoring", min(self.done + 1 + number // len(self.modes), len(self.samples)), len(self.samples))
+                self.done = min(self.done + CHUNK, len(self.samples))
+                self.progress("scoring", self.done, len(self.samples))
+                if self.done < len(self.samples):
+                    checkpoint.save(self._state())
         if len(self.failures) == len(self.samples):
             raise StegoError(f"{self.failures[0][1]}; none of {len(self.samples)} images could be scored")
 
-    def _jobs(self) -> Iterator[tuple[Any, ...]]:
+    def _jobs(self, numbers: range) -> Iterator[tuple[Any, ...]]:
         """Arguments of `count_pixels`: for each image that can be read, one for each mode."""
-        for number, sample in enumerate(self.samples):
+        for number in numbers:
+            sample = self.samples[number]
             try:
                 image, stored = self.dataset.read_pair(sample)
             except StegoError as error:
@@ -195,10 +221,23 @@ class _Run:
             label = self.space.column[stored]
             encoded = self.segmenter.encode(image, flip=self.settings.flip, resolution=self.settings.resolution)
             if self.probes is not None:
-                self.probes.see(self.segmenter, encoded, label, training=number < self.trained_on)
+                tokens = {"features": encoded.tokens, "codes": self.segmenter.codes(encoded)}
+                self.probes.see(tokens, encoded.grid, label, training=number < self.trained_on)
             probabilities = self.segmenter.probabilities(encoded, classes=self.parts)
             for crf in self.modes:
                 yield image, probabilities, label, self.names, self.palette, len(self.space.names), crf
+
+    def _state(self) -> Arrays:
+        arrays: Arrays = {"done": np.array(self.done), "failures": text_array(self.failures)}
+        arrays |= {f"counts.{crf}": counts for crf, counts in self.counts.items()}
+        return arrays | ({} if self.probes is None else self.probes.state())
+
+    def _restore(self, arrays: Arrays) -> None:
+        self.done = int(arrays["done"])
+        self.failures = [(image, reason) for image, reason in from_text_array(arrays["failures"])]
+        self.counts = {crf: arrays[f"counts.{crf}"] for crf in self.modes}
+        if self.probes is not None:
+            self.probes.restore(arrays)
 
     def report(self) -> EvaluationReport:
         """The scores of what was counted."""
@@ -209,7 +248,7 @@ class _Run:
                 scores[f"{rule}{'_crf' if crf else ''}"] = score(counts[:-1], names, ignored=counts[-1])
         if self.probes is not None:
             scores |= {f"linear_{what}": matched_scores(counts, np.arange(len(names)), names) for what, counts in self.probes.counts.items()}
-            self.notes += self.probes.notes(len(self.samples), self.trained_on)
+            self.notes += self.probes.notes(len(self.samples))
         unlabelled = len(self.dataset) - len(self.dataset.labelled)
         if unlabelled:
             self.notes.append(f"{unlabelled} images without a label were left out.")
@@ -218,59 +257,10 @@ class _Run:
         return EvaluationReport(
             dataset=self.dataset.name,
             segmenter=self.segmenter.info(),
-            settings={name: value for name, value in vars(self.settings).items() if name != "workers"} | {"classes": self.parts},
+            settings=self.settings_used(),
             clusters=tuple(self.names),
             images=len(self.samples) - len(self.failures),
             scores=scores,
             notes=tuple(self.notes),
             failures=tuple(self.failures),
         )
-
-
-@dataclass
-class _Probes:
-    """Linear probes on features and on codes: fitted when the first image that they are not trained on comes."""
-
-    train: int
-    classes: int
-    seed: int
-    progress: Progress
-    points: dict[str, ProbePoints] = field(default_factory=dict)
-    fitted: dict[str, LinearProbe] | None = None
-    counts: dict[str, Counts] = field(default_factory=dict)
-    problem: str | None = None
-
-    def __post_init__(self) -> None:
-        from stego_app.evaluation.linear_probe import ProbePoints  # torch, which the worker processes can do without
-
-        self.points = {what: ProbePoints(self.train, self.classes, self.seed) for what in _PROBED}
-
-    def see(self, segmenter: Segments, encoded: Encoded, label: Bytes, *, training: bool) -> None:
-        """Take points of an image, or score the probes on it."""
-        tokens = {"features": encoded.tokens, "codes": segmenter.codes(encoded)}
-        if training:
-            for what, points in self.points.items():
-                points.add(tokens[what], encoded.grid, label)
-            return
-        if self.fitted is None:
-            self._fit()
-        for what, probe in (self.fitted or {}).items():
-            said = probe.predict(tokens[what], encoded.grid, (label.shape[0], label.shape[1]))
-            self.counts[what] = self.counts.get(what, 0) + accumulate(said, label, self.classes, self.classes)
-
-    def _fit(self) -> None:
-        self.fitted = {}
-        try:
-            for number, (what, points) in enumerate(self.points.items()):
-                self.progress("fitting linear probes", number, len(_PROBED))
-                self.fitted[what] = points.fit()
-            self.progress("fitting linear probes", len(_PROBED), len(_PROBED))
-        except StegoError as error:
-            self.problem = str(error)
-        self.points = {}
-
-    def notes(self, images: int, trained_on: int) -> list[str]:
-        """How the probes were trained, or why there are none."""
-        if not self.counts:
-            return [f"No linear probe: {self.problem or 'none of the images to score it on could be read'}."]
-        return [f"The linear probes were trained with labels on {trained_on} of these images, every other one, and scored on the other {images - trained_on}."]

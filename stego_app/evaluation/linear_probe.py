@@ -115,13 +115,11 @@ class ProbePoints:
     _tokens: list[torch.Tensor] = field(default_factory=list)
     _labels: list[torch.Tensor] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self._random = np.random.default_rng(self.seed)
-
     def add(self, tokens: torch.Tensor, grid: tuple[int, int], label: npt.NDArray[np.uint8]) -> None:
         """Draw this image's share of pixels that are not void; tokens (h*w, C) on ``grid`` (h, w), label (H, W)."""
+        random = np.random.default_rng((self.seed, len(self._tokens)))  # one an image, so that an evaluation can go on where it was cut off
         rows, columns = np.nonzero(label != VOID)
-        chosen = self._random.permutation(len(rows))[: max(1, self.points // max(1, self.images))]
+        chosen = random.permutation(len(rows))[: max(1, self.points // max(1, self.images))]
         at = torch.from_numpy(rows[chosen]), torch.from_numpy(columns[chosen])
         self._tokens.append(tokens_at(tokens.float(), grid, (label.shape[0], label.shape[1]), *at).half())
         self._labels.append(torch.from_numpy(label[rows[chosen], columns[chosen]].astype(np.int64)))
@@ -135,3 +133,13 @@ class ProbePoints:
         if not self._tokens:
             raise StegoError("linear probe: no labelled pixel to train on")
         return fit_linear_probe(torch.cat(self._tokens), torch.cat(self._labels), self.classes)
+
+    def state(self) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
+        """Tokens (n, C) half, labels (n,) and how many of them each image gave."""
+        if not self._tokens:
+            return torch.zeros(0, 0, dtype=torch.half), torch.zeros(0, dtype=torch.long), []
+        return torch.cat(self._tokens), torch.cat(self._labels), [len(part) for part in self._tokens]
+
+    def restore(self, tokens: torch.Tensor, labels: torch.Tensor, lengths: list[int]) -> None:
+        """Go on from `state`."""
+        self._tokens, self._labels = list(torch.split(tokens, lengths)), list(torch.split(labels, lengths))

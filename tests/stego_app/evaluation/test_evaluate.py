@@ -284,3 +284,49 @@ def test_confusion_picture(classes: int) -> None:
         pixels = np.asarray(picture.convert("RGB"))
     assert pixels.std() > 5
     assert min(pixels.shape[:2]) > 110 * 0.42 * classes
+
+
+class CutOff(Exception):
+    """Stands for a power cut."""
+
+
+@dataclass
+class Interrupted(ByColour):
+    """Fails at the n-th image."""
+
+    at: int = 0
+
+    def encode(self, image: npt.NDArray[np.uint8], *, flip: bool = False, resolution: int | None = None) -> Encoded:
+        if len(self.calls) == self.at:
+            raise CutOff
+        return super().encode(image, flip=flip, resolution=resolution)
+
+
+@pytest.mark.parametrize(("at", "left"), [(0, 8), (2, 7), (4, 5), (7, 1)])
+def test_evaluation_goes_on_where_it_was_cut_off_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, left: int) -> None:
+    """Cut off in the first chunk (of two images, one of them broken), where the probes are trained, and where they are scored."""
+    monkeypatch.setattr("stego_app.evaluation.evaluate.CHUNK", 2)
+    make_folder(tmp_path / "set", 9)
+    (tmp_path / "set/images/2.png").write_bytes(b"no picture")
+    settings = EvaluationSettings(crf="off")
+    whole = evaluate(tmp_path, settings=settings).as_dict()
+    with pytest.raises(CutOff):
+        evaluate(tmp_path, Interrupted(at=at), settings)
+    again = ByColour()
+    assert evaluate(tmp_path, again, settings).as_dict() == whole
+    assert len(again.calls) == left
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["confusion.png", "scores.json", "scores.md"]
+
+
+def test_what_was_saved_for_other_settings_or_damaged_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stego_app.evaluation.evaluate.CHUNK", 2)
+    make_folder(tmp_path / "set", 6)
+    for spoil in (False, True):
+        with pytest.raises(CutOff):
+            evaluate(tmp_path, Interrupted(at=4), OFF)
+        saved = tmp_path / "out/.evaluation.npz"
+        if spoil:
+            saved.write_bytes(saved.read_bytes()[:200])
+        again = ByColour()
+        evaluate(tmp_path, again, OFF if spoil else EvaluationSettings(crf="off", linear_probe=False, flip=True))
+        assert len(again.calls) == 6
