@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -269,6 +270,19 @@ def test_subset_and_progress(image_folder: Path, tiny_backbone: Backbone, tmp_pa
     assert part.keys == [cache.keys[3], cache.keys[1]]
     np.testing.assert_array_equal(part.tokens(0), cache.tokens(3))
     np.testing.assert_array_equal(part.pooled, cache.pooled[[3, 1]])
+
+
+def test_a_reader_of_the_data_set_s_own_is_used(image_folder: Path, tiny_backbone: Backbone, tmp_path: Path) -> None:
+    def mirrored(path: Path) -> npt.NDArray[np.uint8]:
+        if path.name == "photo3.png":
+            raise StegoError(f"{path}: not a tile")
+        return np.ascontiguousarray(np.asarray(Image.open(path))[:, ::-1])
+
+    paths = images_of(image_folder)
+    cache = build(paths, tiny_backbone, tmp_path, read=mirrored)
+    assert [(path.name, reason) for path, reason in cache.failures] == [("photo3.png", "not a tile")]
+    [features] = extract_features(tiny_backbone, [resize_for_backbone(mirrored(paths[0]), 48, 16)], precision="fp32")
+    np.testing.assert_allclose(cache.tokens(0), features.reshape(192, -1).T, atol=4e-3)
 
 
 def test_vanished_store_is_named(image_folder: Path, tiny_backbone: Backbone, tmp_path: Path) -> None:
