@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -44,7 +45,7 @@ def create_app(settings: ServiceSettings | None = None, segmenters: Mapping[str,
 
     # The interactive pages of FastAPI load scripts from another host, so they are off; the description is served.
     app = FastAPI(title="stego", version=__version__, description=_DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.worker = worker
+    app.state.stopping = asyncio.Event()
     install_error_handlers(app)
     known = list(app.routes)
     for router in (segment_router(settings, catalog, worker), models_router(catalog), health_router(catalog, worker)):
@@ -56,5 +57,5 @@ def create_app(settings: ServiceSettings | None = None, segmenters: Mapping[str,
 
         mount_page(app, settings, catalog, worker)
     app.add_middleware(BodyLimit, max_bytes=settings.max_bytes, seconds=settings.upload_timeout)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, stopping=app.state.stopping)
     return app

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
 import time
 import uuid
+from collections.abc import Awaitable
+from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -42,10 +45,17 @@ def is_api_path(path: str) -> bool:
 
 
 class RequestContext:
-    """The outermost ASGI layer below the server."""
+    """The outermost ASGI layer below the server.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: the layer below.
+        stopping: set when the service shuts down. The page's event streams never end by themselves; they are ended
+            then, so that an open tab does not hold the service up.
+    """
+
+    def __init__(self, app: ASGIApp, *, stopping: asyncio.Event) -> None:
         self._app = app
+        self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,7 +81,10 @@ class RequestContext:
             await send(message)
 
         try:
-            await self._app(scope, receive, decorated)
+            if api or scope["method"] != "GET":
+                await self._app(scope, receive, decorated)
+            else:
+                await self._until_stopping(self._app(scope, receive, decorated))
         except Exception:
             error_log.exception("request %s failed", request_id)
             if not status:
@@ -79,6 +92,20 @@ class RequestContext:
                 await JSONResponse(error_body("internal_error", message, request_id=request_id), 500)(scope, receive, decorated)
         finally:
             _log(scope, request_id, status, sent, 1000 * (time.perf_counter() - begun), logging.INFO if api else logging.DEBUG)
+
+    async def _until_stopping(self, answer: Awaitable[None]) -> None:
+        answering = asyncio.ensure_future(answer)
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({answering, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if answering.done():
+                answering.result()
+        finally:
+            stopped.cancel()
+            if not answering.done():
+                answering.cancel()
+                with suppress(asyncio.CancelledError):
+                    await answering
 
 
 def _request_id(given: str | None) -> str:

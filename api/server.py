@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import sys
@@ -31,7 +32,19 @@ def serve(settings: ServiceSettings) -> None:
             app, log_config=None, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=settings.shutdown_grace
         )
         with suppress(KeyboardInterrupt):  # uvicorn raises it again once it has shut down in good order
-            uvicorn.Server(config).run(sockets=[listener])
+            _Server(config, app.state.stopping).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that tells the application when it begins to shut down, not only when all connections are closed."""
+
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping.set()
+        await super().shutdown(sockets)
 
 
 def bind(host: str, port: int) -> socket.socket:
