@@ -26,7 +26,7 @@ _BATCH_IMAGES = 4
 
 @dataclass(frozen=True)
 class CropPairs:
-    """Unit tokens of the same points: ``first`` (n, C) in the whole image, ``second`` (n, C) in a crop; float32."""
+    """Unit tokens of the same points: ``first`` (n, C) in the whole image, ``second`` (n, C) in a crop; float32; rows in the order of images."""
 
     first: torch.Tensor
     second: torch.Tensor

@@ -92,8 +92,9 @@ def discover(
     steps = 6
     sampled, entries = source.sample(max(settings.bank, settings.head_tokens), seed)
     images = image_numbers(source)
-    metric = position_whitening(pairs, _mean(sampled), settings.whitening_floor)
-    threshold = same_point_similarity(pairs, metric, settings.miss_rate)
+    mean = _mean(sampled)
+    metric = position_whitening(pairs, mean, settings.whitening_floor)
+    threshold = same_point_similarity(pairs, mean, settings.whitening_floor, settings.miss_rate)
     progress("classes", 1, steps)
     found = _codebook(metric.project(sampled), images[entries], settings, np.random.default_rng(seed))
     if classes is not None and classes > len(found.book):
@@ -109,8 +110,8 @@ def discover(
     labels = cluster_codes(spectral_codes(eigen, count), eigen.degrees, count, seed)
     progress("classes", 5, steps)
     fine = min(len(found.book), max(settings.fine, count))
-    vectors = _code_vectors(eigen, count, fine)
-    tree = build_tree(vectors, joint, labels, fine)
+    vectors = _code_vectors(eigen, count)
+    tree = build_tree(spectral_codes(eigen, _finer(eigen, count)), joint, labels, fine)
     directions = _directions(vectors, eigen.degrees, tree.leaf_of_code, fine)
     progress("classes", 6, steps)
     head, losses = _head(found, torch.from_numpy(vectors).float(), settings, seed, progress)
@@ -167,9 +168,14 @@ def _code_grids(source: TokenSource, metric: Metric, book: torch.Tensor, setting
     return [nearest_codes(metric.project(source.tokens(int(i))), book).numpy().reshape(source.grid(int(i))) for i in chosen]
 
 
-def _code_vectors(eigen: Spectrum, classes: int, fine: int) -> Matrix:
-    """What the head learns: unit vectors (M, E) that tell classes apart and, in their other half, fine clusters."""
-    return np.concatenate([spectral_codes(eigen, classes), spectral_codes(eigen, fine)], axis=1) / 2**0.5
+def _code_vectors(eigen: Spectrum, classes: int) -> Matrix:
+    """What the head learns: unit vectors (M, E) whose first half tells classes apart, the second also what is inside them."""
+    return np.concatenate([spectral_codes(eigen, classes), spectral_codes(eigen, _finer(eigen, classes))], axis=1) / 2**0.5
+
+
+def _finer(eigen: Spectrum, classes: int) -> int:
+    """Dimensions in which fine clusters are told apart; beyond about twice the classes eigenvectors are mostly noise."""
+    return min(len(eigen.values), 2 * classes)
 
 
 def _directions(vectors: Matrix, degrees: Matrix, leaf_of_code: npt.NDArray[np.int64], fine: int) -> torch.Tensor:

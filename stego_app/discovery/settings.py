@@ -29,7 +29,7 @@ class DiscoverySettings(BaseModel):
 
     codes: int = Field(default=512, ge=2)
     bank: int = Field(default=20_000, ge=2)
-    miss_rate: float = Field(default=0.02, gt=0, lt=1)
+    miss_rate: float = Field(default=0.05, gt=0, lt=1)
     adjacent_weight: float = Field(default=0.3, ge=0)
     whitening_floor: float = Field(default=0.01, gt=0)
     adjacent_images: int = Field(default=500, ge=1)

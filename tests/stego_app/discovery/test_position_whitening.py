@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import normalize
 
 from stego_app.discovery.crop_pairs import CropPairs
-from stego_app.discovery.metric import Metric, position_whitening, same_point_similarity
+from stego_app.discovery.metric import position_whitening, same_point_similarity
 
 
 def pairs_of(seed: int = 0, count: int = 4000, dim: int = 12) -> CropPairs:
@@ -55,9 +55,24 @@ def test_equal_views_leave_the_metric_as_it_is() -> None:
     np.testing.assert_allclose(position_whitening(CropPairs(first, first), torch.zeros(12)).matrix.numpy(), np.eye(12), atol=1e-6)
 
 
-def test_threshold_is_missed_by_the_share_asked_for() -> None:
-    pairs = pairs_of(5)
-    metric = Metric(torch.zeros(12), torch.eye(12))
-    threshold = same_point_similarity(pairs, metric, 0.1)
-    below = ((pairs.first * pairs.second).sum(1) < threshold).float().mean()
-    assert abs(float(below) - 0.1) < 0.002
+def test_threshold_is_missed_by_the_share_asked_for_on_pairs_it_was_not_learnt_from() -> None:
+    everything = pairs_of(5, count=20_000)
+    learnt, fresh = (CropPairs(everything.first[rows], everything.second[rows]) for rows in (slice(10_000), slice(10_000, None)))
+    threshold = same_point_similarity(learnt, torch.zeros(12), 0.01, 0.1)
+    metric = position_whitening(learnt, torch.zeros(12), 0.01)
+    below = ((metric.project(fresh.first) * metric.project(fresh.second)).sum(1) < threshold).float().mean()
+    assert abs(float(below) - 0.1) < 0.01
+
+
+def test_threshold_is_not_fooled_by_few_pairs() -> None:
+    """In-sample, a metric learnt from few pairs makes them all look alike."""
+    few = pairs_of(7, count=60, dim=50)
+    held_out = same_point_similarity(few, torch.zeros(50), 1e-3, 0.5)
+    metric = position_whitening(few, torch.zeros(50), 1e-3)
+    in_sample = float(np.median((metric.project(few.first) * metric.project(few.second)).sum(1).numpy()))
+    assert held_out < in_sample - 0.02
+
+
+def test_threshold_of_a_single_pair_is_its_own_cosine() -> None:
+    pair = CropPairs(torch.eye(3)[:1], torch.tensor([[0.6, 0.8, 0.0]]))
+    assert abs(same_point_similarity(pair, torch.zeros(3), 0.01, 0.05) - 0.6) < 1e-6
