@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -73,8 +74,7 @@ def distill(config: DistillConfig, progress: Progress = silent, say: Say = print
     keeper = _Keeper(checkpoint, tensors, fingerprint, float(header["seconds"]), progress, say)
     views = ViewDataset(bank, schedule, student.patch_size, module.first_step, config.steps)
     if module.first_step < config.steps:
-        with _quiet_lightning():
-            _trainer(config, config.steps - module.first_step, keeper).fit(module, DataLoader(views, batch_size=None))
+        _fit(_trainer(config, config.steps - module.first_step, keeper), module, views)
     module.cpu().eval()
     held_out = _held_out_cosine(module, ImageBank(held, config.cache_side, 0))
     for reason in bank.skipped.values():
@@ -111,6 +111,16 @@ def _statistics(teacher: Backbone, student_patch: int, views: ViewDataset) -> di
 def _run_fingerprint(config: DistillConfig, teacher: Backbone, paths: Sequence[Path]) -> str:
     names = "|".join(f"{path}:{path.stat().st_size}" for path in paths)
     return hashlib.sha256(f"{config.fingerprint}|{teacher.fingerprint}|{names}".encode()).hexdigest()[:16]
+
+
+def _fit(trainer: lightning.Trainer, module: Distillation, views: ViewDataset) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with _quiet_lightning():
+            trainer.fit(module, DataLoader(views, batch_size=None))
+    except SystemExit as error:  # Lightning makes an exit of its own out of Ctrl-C, and leaves Ctrl-C switched off
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from error
 
 
 @contextmanager

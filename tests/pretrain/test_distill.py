@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,20 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(folder: Path, teacher: Path,
     assert any("continuing from step 5" in line for line in lines)
     assert digest(broken.out) == digest(whole)
     assert not (tmp_path / "broken.part").exists()
+
+
+def test_ctrl_c_reaches_the_caller_and_keeps_the_checkpoint(folder: Path, teacher: Path, tmp_path: Path) -> None:
+    def press(_stage: str, done: int, _total: int) -> None:
+        if done == 7:
+            raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        distill(config(folder, teacher, tmp_path / "s"), press, lambda _line: None)
+    assert signal.getsignal(signal.SIGINT) is handler
+    lines: Lines = []
+    distill(config(folder, teacher, tmp_path / "s"), say=lines.append)
+    assert any("continuing from step 5" in line for line in lines)
 
 
 def test_a_checkpoint_of_other_settings_is_not_continued(folder: Path, teacher: Path, tmp_path: Path) -> None:
