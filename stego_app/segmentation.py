@@ -65,14 +65,13 @@ class Segmentation:
             tinted = cv2.addWeighted(self.image[part], 1 - alpha, colors, alpha, 0.0)
             below = self.labels[min(top + len(labels), len(self.labels) - 1)][None]
             edge = _edges(np.concatenate([labels, below]))[: len(labels)]
-            tinted[edge] = colors[edge]
-            shown = labels != IGNORED
-            result[part][shown] = tinted[shown]
+            cv2.copyTo(colors, edge.view(np.uint8), tinted)
+            cv2.copyTo(tinted, (labels != IGNORED).view(np.uint8), result[part])
         return result
 
     def areas(self) -> list[dict[str, Any]]:
         """The classes in the image, largest first: label, name, color "#rrggbb", pixels, share of the whole image."""
-        counts = np.bincount(self.labels.ravel(), minlength=IGNORED + 1)[: len(self.names)]
+        counts = count_labels(self.labels)[: len(self.names)]
         order = np.argsort(-counts, kind="stable")
         return [
             {
@@ -102,6 +101,15 @@ class Segmentation:
         stream = io.BytesIO()
         Image.fromarray(self.overlay(alpha)).save(stream, "JPEG", quality=quality)
         return stream.getvalue()
+
+
+def count_labels(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """How often each label occurs, (256,)."""
+    flat = labels.ravel()
+    # In parts, since bincount makes 8 bytes of each.
+    parts = [np.bincount(flat[start : start + STRIP_PIXELS], minlength=256) for start in range(0, flat.size, STRIP_PIXELS)]
+    counts: npt.NDArray[np.int64] = np.sum(parts, axis=0, dtype=np.int64)
+    return counts
 
 
 def hex_color(color: Sequence[int] | npt.NDArray[np.uint8]) -> str:
@@ -208,7 +216,7 @@ def decide(probabilities: npt.NDArray[np.float32], size: tuple[int, int]) -> tup
     for row in candidates[1:]:
         layer = _resized(probabilities[row], height, width)
         better = layer > best
-        labels[better] = IGNORED if row == last else row
+        np.copyto(labels, np.uint8(IGNORED if row == last else row), where=better)
         np.maximum(best, layer, out=best)
     return labels, np.minimum(best, np.float32(1), out=best)
 

@@ -16,6 +16,9 @@ from scipy import sparse
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
+CHUNK = 8192
+"""Points placed at a time, so that what is made on the way stays in the processor's cache."""
+
 
 @dataclass(frozen=True)
 class Lattice:
@@ -53,8 +56,15 @@ def build_lattice(features: Floats) -> Lattice:
         ValueError: the points are spread so widely that a vertex cannot be told by 63 bits.
     """
     dimensions, points = features.shape
-    corner, rank, weights = _enclosing_simplex(_elevate(features))
-    strides, keys = _pack(corner, rank)
+    elevated = _elevate(features)
+    lowest, strides = _packing(elevated)
+    weights = np.empty((points, dimensions + 1), dtype=np.float32)
+    keys = np.empty((dimensions + 1, points), dtype=np.int64)
+    for start in range(0, points, CHUNK):
+        part = slice(start, start + CHUNK)
+        corner, rank, barycentric = _enclosing_simplex(elevated[:, part])
+        weights[part] = barycentric.T
+        keys[:, part] = _pack(corner, rank, lowest, strides)
     index = np.empty((points, dimensions + 1), dtype=np.int32)
     vertices: list[Integers] = []
     count = 0
@@ -65,7 +75,7 @@ def build_lattice(features: Floats) -> Lattice:
         vertices.append(unique)
         count += len(unique)
     ends = np.arange(points + 1, dtype=np.int32) * (dimensions + 1)
-    slices = sparse.csr_matrix((weights.T.ravel(), index.ravel(), ends), shape=(points, count))
+    slices = sparse.csr_matrix((weights.ravel(), index.ravel(), ends), shape=(points, count))
     return Lattice(slices, _blurs(vertices, strides))
 
 
@@ -110,35 +120,43 @@ def _enclosing_simplex(elevated: Floats) -> tuple[npt.NDArray[np.int32], npt.NDA
     share = (elevated - corner) * step
     # The coordinate of rank r adds its share to remainder d - r and takes it from remainder d + 1 - r, which for r = 0 is remainder 0.
     by_rank = np.empty_like(share)
-    for r in range(size):
-        for axis in range(size):
-            np.copyto(by_rank[r], share[axis], where=rank[axis] == r)
+    by_rank[rank, np.arange(points)] = share
     weights = by_rank[::-1].copy()
     weights[1:] -= by_rank[:0:-1]
     weights[0] += 1 - by_rank[0]
     return corner.astype(np.int32), rank, weights
 
 
-def _pack(corner: npt.NDArray[np.int32], rank: npt.NDArray[np.int8]) -> tuple[Integers, Integers]:
-    """One integer a vertex, linear in its coordinates so that a step along the lattice is a constant to add.
+def _packing(elevated: Floats) -> tuple[Integers, Integers]:
+    """Lowest value and stride (d,) of each coordinate, for one integer a vertex in which a step along the lattice is a constant to add.
 
-    The last coordinate follows from the others. Returns strides (d,) and keys (d + 1, N), one row a remainder.
+    The last coordinate follows from the others.
+
+    Raises:
+        ValueError: 63 bits are not enough.
     """
-    size = len(corner)
-    # Vertices reach at most size - 1 beyond the corner, and a blur looks size further.
-    lowest = corner[:-1].min(axis=1) - 2 * size
-    extent = corner[:-1].max(axis=1) + 2 * size - lowest + 1
+    size = len(elevated)
+    # A vertex lies at most 2 * size from its point, and a blur looks size further.
+    lowest = np.floor(elevated[:-1].min(axis=1)).astype(np.int64) - 3 * size
+    extent = np.ceil(elevated[:-1].max(axis=1)).astype(np.int64) + 3 * size - lowest + 1
     if float(np.prod(extent.astype(np.float64))) >= 2.0**62:
         raise ValueError("features too far apart for the lattice; use larger standard deviations")
-    strides = np.concatenate([[1], np.cumprod(extent[:-1].astype(np.int64))])
+    return lowest, np.concatenate([[1], np.cumprod(extent[:-1])])
+
+
+def _pack(corner: npt.NDArray[np.int32], rank: npt.NDArray[np.int8], lowest: Integers, strides: Integers) -> Integers:
+    """The keys (d + 1, N) of the vertices around each point, one row a remainder."""
+    size = len(corner)
     keys = np.empty(corner.shape, dtype=np.int64)
-    keys[0] = strides @ (corner[:-1] - lowest[:, None])
+    keys[0] = -int(strides @ lowest)
+    for axis in range(size - 1):
+        keys[0] += corner[axis] * strides[axis]
     # From remainder k - 1 to k every coordinate gains 1, and the one of rank d + 1 - k drops by d + 1.
+    gain = np.empty(corner.shape, dtype=np.int64)
+    gain[rank, np.arange(corner.shape[1])] = strides.sum() - size * np.append(strides, 0)[:, None]
     for remainder in range(1, size):
-        np.add(keys[remainder - 1], strides.sum(), out=keys[remainder])
-        for axis in range(size - 1):
-            np.subtract(keys[remainder], size * strides[axis], out=keys[remainder], where=rank[axis] == size - remainder)
-    return strides, keys
+        np.add(keys[remainder - 1], gain[size - remainder], out=keys[remainder])
+    return keys
 
 
 def _blurs(vertices: list[Integers], strides: Integers) -> tuple[sparse.csr_matrix, ...]:
@@ -146,22 +164,23 @@ def _blurs(vertices: list[Integers], strides: Integers) -> tuple[sparse.csr_matr
     size = len(vertices)
     starts = np.cumsum([0] + [len(keys) for keys in vertices])
     count = int(starts[-1])
-    own = np.arange(count, dtype=np.int32)
     blurs = []
     for axis in range(size):
         step = (size * int(strides[axis]) if axis < size - 1 else 0) - int(strides.sum())
-        source, target = [], []
+        # Itself and the neighbours on either side; -1 where there is none.
+        near = np.full((count, 3), -1, dtype=np.int32)
+        near[:, 0] = np.arange(count)
         # A step takes 1 from all coordinates (and adds d + 1 to one), so it leads to the remainder before.
         for remainder, keys in enumerate(vertices):
             before = (remainder - 1) % size
             wanted, others = keys + step, vertices[before]
             place = np.minimum(np.searchsorted(others, wanted), len(others) - 1)
             found = np.flatnonzero(others[place] == wanted)
-            source.append((found + starts[remainder]).astype(np.int32))
-            target.append((place[found] + starts[before]).astype(np.int32))
-        here, there = np.concatenate(source), np.concatenate(target)
-        values = np.full(count + 2 * len(here), 0.5, dtype=np.float32)
-        values[:count] = 1
-        pairs = (np.concatenate([own, here, there]), np.concatenate([own, there, here]))
-        blurs.append(sparse.coo_matrix((values, pairs), shape=(count, count)).tocsr())
+            here, there = found + starts[remainder], place[found] + starts[before]
+            near[here, 1], near[there, 2] = there, here
+        ends = np.zeros(count + 1, dtype=np.int32)
+        np.cumsum(1 + (near[:, 1] >= 0) + (near[:, 2] >= 0), out=ends[1:])
+        weights = np.full(ends[-1], 0.5, dtype=np.float32)
+        weights[ends[:-1]] = 1
+        blurs.append(sparse.csr_matrix((weights, near[near >= 0], ends), shape=(count, count)))
     return tuple(blurs)

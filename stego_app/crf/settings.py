@@ -47,5 +47,14 @@ class CrfSettings(BaseModel):
         """The kernels for an image of this size."""
         scale = min(height, width) / REFERENCE_SIDE
         return Kernels(
-            self.spatial_weight, self.spatial_sigma * scale, self.bilateral_weight, max(1.0, self.bilateral_sigma_xy * scale), self.bilateral_sigma_rgb
+            self.spatial_weight,
+            _scaled(self.spatial_sigma, scale),
+            self.bilateral_weight,
+            _scaled(self.bilateral_sigma_xy, scale),
+            self.bilateral_sigma_rgb,
         )
+
+
+def _scaled(sigma: float, scale: float) -> float:
+    """Never reduced below a pixel: a narrower Gaussian would not reach the neighbours."""
+    return max(sigma * scale, min(sigma, 1.0))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from stego_app.crf import CrfSettings
 from stego_app.labelling.files import write_atomically
-from stego_app.segmentation import Segmentation, index_png, segment
+from stego_app.segmentation import Segmentation, count_labels, index_png, segment
 
 
 @dataclass(frozen=True)
@@ -53,5 +53,5 @@ def finish_task(task: Task) -> dict[str, int]:
         write_atomically(task.overlay, shown.to_overlay_jpeg())
     # Last, since a label map that is there stands for an image that is done.
     write_atomically(task.label, index_png(labels, task.palette))
-    values, counts = np.unique(labels, return_counts=True)
-    return {str(value): int(count) for value, count in zip(values, counts, strict=True)}
+    counts = count_labels(labels)
+    return {str(label): int(counts[label]) for label in np.flatnonzero(counts)}

@@ -58,6 +58,8 @@ def test_lengths_scale_with_the_image() -> None:
     assert large.bilateral_sigma_xy == 2 * small.bilateral_sigma_xy
     assert large.spatial_sigma == 2 * small.spatial_sigma
     assert large.bilateral_sigma_rgb == small.bilateral_sigma_rgb
+    assert options.kernels(32, 32).spatial_sigma == 1
+    assert CrfSettings(spatial_sigma=0.5).kernels(32, 32).spatial_sigma == 0.5
 
 
 def test_large_images_are_worked_on_reduced() -> None:
