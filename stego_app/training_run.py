@@ -213,7 +213,7 @@ def cluster_shares(clusters: ClusterModel, cache: FeatureCache) -> npt.NDArray[n
     for index in range(len(cache)):
         logits = clusters.fine_logits(torch.from_numpy(cache.tokens(index).astype(np.float32)), cache.grid(index))
         counts += np.bincount(logits.argmax(dim=1).numpy(), minlength=len(counts))
-    return counts / counts.sum()
+    return np.asarray(counts / counts.sum(), dtype=np.float64)
 
 
 def collapse_warnings(model: SegmenterModel, cache: FeatureCache, seed: int, objective: str) -> list[str]:

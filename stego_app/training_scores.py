@@ -51,7 +51,7 @@ def training_scores(clusters: ClusterModel, dataset: Dataset, cache: FeatureCach
 def _predicted(clusters: ClusterModel, cache: FeatureCache, index: int, label_of_leaf: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     tokens = torch.from_numpy(cache.tokens(index).astype(np.float32))
     leaves = clusters.fine_logits(tokens, cache.grid(index)).argmax(dim=1).numpy()
-    return label_of_leaf[leaves].reshape(cache.grid(index))
+    return np.asarray(label_of_leaf[leaves].reshape(cache.grid(index)), dtype=np.int64)
 
 
 def _samples(dataset: Dataset, cache: FeatureCache) -> list[Sample]:

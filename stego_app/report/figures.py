@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 def _png(figure: Figure) -> bytes:
     buffer = BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
+    FigureCanvasAgg(figure)  # draws without a display
+    figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 

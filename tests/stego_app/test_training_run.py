@@ -1,0 +1,258 @@
+"""``stego train`` and what follows it, through the command line, on a tiny backbone and generated images."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.artifact import ArtifactError, read_header, write_artifact
+from models.backbone import Backbone, save_backbone
+from models.errors import StegoError
+from stego_app.cli import main
+from stego_app.segmenter import Segmenter
+
+FAST = ["--set", "discovery.codes=32", "--set", "discovery.steps=20", "--set", "discovery.fine=12"]
+FAST_STEGO = ["--set", "stego.steps=12", "--set", "stego.batch=4"]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEGO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def backbone_file(tiny_backbone: Backbone, tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.safetensors"
+    save_backbone(path, tiny_backbone, precision="fp32")
+    return path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Exit code of ``stego ARGUMENTS``; 0 where it simply returns."""
+    monkeypatch.setattr(sys, "argv", ["stego", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(left.value.code or 0)
+
+
+def train(monkeypatch: pytest.MonkeyPatch, images: Path, out: Path, backbone: Path, *more: object) -> int:
+    return run(monkeypatch, "train", images, "--out", out, "--backbone", backbone, "--resolution", 96, *FAST, *(FAST_STEGO if "stego" in more else ()), *more)
+
+
+@pytest.mark.parametrize("objective", ["auto", "stego"])
+def test_training_gives_a_segmenter_and_a_report_that_opens_offline(
+    objective: str, image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "t.safetensors"
+    assert train(monkeypatch, image_folder, out, backbone_file, "--classes", 3, "--objective", objective) == 0
+    segmenter = Segmenter.load(out)
+    assert segmenter.default_classes == 3
+    result = segmenter(np.asarray(Image.open(image_folder / "photo0.png")))
+    assert result.labels.shape == (64, 96)
+    assert set(np.unique(result.labels)) <= {0, 1, 2}
+    page = (tmp_path / "t.report" / "report.html").read_text()
+    assert "http://" not in page
+    assert "https://" not in page
+    assert page.count("data:image/") >= 6
+    summary = json.loads((tmp_path / "t.report" / "report.json").read_text())
+    assert set(summary["shifts"]) == {"self", "neighbour", "random"}
+    assert len(summary["classes"]) == 3
+    assert read_header(out)["provenance"]["config"]["seed"] == 0
+
+
+@pytest.mark.parametrize("objective", ["auto", "stego"])
+def test_the_same_seed_gives_the_same_bits(objective: str, image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = []
+    for number, seed in enumerate((5, 5, 6)):
+        out = tmp_path / f"{number}.safetensors"
+        assert (
+            train(monkeypatch, image_folder, out, backbone_file, "--classes", 3, "--objective", objective, "--seed", seed, "--cache", tmp_path / str(number))
+            == 0
+        )
+        digests.append(read_header(out)["sha256"])
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]
+
+
+def test_the_stored_settings_give_the_same_file_again(image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stego_app.training_run import TrainConfig, train_segmenter
+
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    assert train(monkeypatch, image_folder, first, backbone_file, "--classes", 4) == 0
+    train_segmenter(TrainConfig.model_validate(read_header(first)["provenance"]["config"]), second)
+    assert read_header(first)["sha256"] == read_header(second)["sha256"]
+
+
+def test_labels_only_add_scores(image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = tmp_path / "labels"
+    for path in image_folder.rglob("*.png"):
+        target = labels / path.relative_to(image_folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        image = np.asarray(Image.open(path))
+        Image.fromarray((image[..., 2] < 150).astype(np.uint8)).save(target)
+    (labels.parent / "labels" / "meta.json").write_text(json.dumps({"classes": ["sky", "rest"]}))
+    without, with_labels = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    assert train(monkeypatch, image_folder, without, backbone_file, "--classes", 3) == 0
+    assert train(monkeypatch, image_folder, with_labels, backbone_file, "--classes", 3, "--labels", labels) == 0
+    assert read_header(without)["sha256"] == read_header(with_labels)["sha256"]
+
+
+def test_an_interrupted_training_goes_on_to_the_same_result(image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stego_app.training import stego
+
+    whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
+    options = ["--classes", 3, "--objective", "stego", "--set", "stego.save_every=4"]
+    assert train(monkeypatch, image_folder, whole, backbone_file, *options, "--cache", tmp_path / "one") == 0
+    steps = iter(range(100))
+    plain = stego._Trainer.step
+
+    def interrupted(self: stego._Trainer) -> dict[str, float]:
+        if next(steps) == 7:
+            raise KeyboardInterrupt
+        return plain(self)
+
+    monkeypatch.setattr(stego._Trainer, "step", interrupted)
+    assert train(monkeypatch, image_folder, resumed, backbone_file, *options, "--cache", tmp_path / "two") == 130
+    assert not resumed.exists()
+    assert train(monkeypatch, image_folder, resumed, backbone_file, *options, "--cache", tmp_path / "two") == 0
+    assert next(steps) == 13  # 7 before, the interrupted one, 5 after
+    assert read_header(whole)["sha256"] == read_header(resumed)["sha256"]
+
+
+def test_fit_labels_a_folder_with_its_own_classes(image_folder: Path, backbone_file: Path) -> None:
+    segmenter = Segmenter.fit_folder(image_folder, classes=3, resolution=96, backbone=str(backbone_file))
+    labels = [segmenter(np.asarray(Image.open(path)), crf=False).labels for path in sorted(image_folder.glob("*.png"))]
+    assert len(np.unique(np.concatenate([item.ravel() for item in labels]))) == 3
+
+
+def test_edits_are_kept_in_the_file_and_undone(
+    image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "t.safetensors"
+    assert train(monkeypatch, image_folder, out, backbone_file, "--classes", 4) == 0
+    before = Segmenter.load(out)
+    assert run(monkeypatch, "classes", out, "--rename", "0=ground", "--merge", "1,2", "--ignore", "3") == 0
+    assert "ground" in capsys.readouterr().out
+    edited = Segmenter.load(out)
+    assert edited.class_names() == ["ground", "class 2"]
+    assert edited.fingerprint != before.fingerprint
+    image = np.asarray(Image.open(image_folder / "photo0.png"))
+    old, new = before(image, crf=False).labels, edited(image, crf=False).labels
+    agreed = {(int(a), int(b)) for a, b in zip(old.ravel(), new.ravel(), strict=True)}
+    assert agreed <= {(0, 0), (1, 1), (2, 1), (3, 255), (1, 0), (2, 0), (0, 1), (3, 0), (3, 1), (1, 255), (2, 255), (0, 255)}
+    assert (new[old == 0] == 0).mean() > 0.9
+    assert run(monkeypatch, "classes", out, "--undo", 3) == 0
+    assert Segmenter.load(out).class_names() == before.class_names()
+    assert run(monkeypatch, "classes", out, "--undo", 1) == 2
+    assert "only 0 edits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--classes", "many"], "--classes many"),
+        (["--classes", "5000"], "classes 5000"),
+        (["--objective", "magic"], "objective"),
+        (["--shifts", "moon", "--objective", "stego"], "moon"),
+        (["--shifts", "potsdam"], "--objective stego"),
+        (["--backbone", "vit_of_the_moon"], "vit_of_the_moon"),
+        (["--block", "7"], "block 7"),
+        (["--device", "tpu"], "tpu"),
+        (["--set", "seed"], "name=value"),
+        (["--set", "discovery.magic=1"], "discovery.magic"),
+        (["--layout", "mars"], "mars"),
+        (["--out", "x.bin"], "x.bin"),
+    ],
+)
+def test_bad_settings_are_one_line(
+    arguments: list[str],
+    text: str,
+    image_folder: Path,
+    backbone_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert train(monkeypatch, image_folder, tmp_path / "t.safetensors", backbone_file, *arguments) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert text in last
+    assert "Traceback" not in last
+
+
+def test_missing_and_empty_folders(backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in ("absent", "empty"):
+        assert train(monkeypatch, tmp_path / folder, tmp_path / "t.safetensors", backbone_file) == 2
+        assert folder in capsys.readouterr().err
+
+
+def test_a_broken_image_is_reported_and_the_rest_is_used(image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (image_folder / "broken.png").write_bytes(b"not a picture")
+    out = tmp_path / "t.safetensors"
+    assert train(monkeypatch, image_folder, out, backbone_file, "--classes", 3) == 0
+    summary = json.loads((tmp_path / "t.report" / "report.json").read_text())
+    assert [Path(path).name for path, _ in summary["failures"]] == ["broken.png"]
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_a_handful_of_images_is_enough_and_says_what_it_cannot_know(
+    images: int, image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted(image_folder.glob("*.png"))[:images]:
+        shutil.copy(path, few)
+    out = tmp_path / "t.safetensors"
+    assert train(monkeypatch, few, out, backbone_file, "--classes", 2) == 0
+    notes = json.loads((tmp_path / "t.report" / "report.json").read_text())["notes"]
+    assert any("image" in note for note in notes) or images > 1
+
+
+def test_files_that_are_not_segmenters(backbone_file: Path, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ArtifactError, match="this is a backbone file"):
+        Segmenter.load(backbone_file)
+    with pytest.raises(ArtifactError, match="no such model file"):
+        Segmenter.load(tmp_path / "none.safetensors")
+    junk = tmp_path / "junk.safetensors"
+    junk.write_bytes(b"\0" * 100)
+    with pytest.raises(ArtifactError, match=r"junk\.safetensors"):
+        Segmenter.load(junk)
+    out = tmp_path / "t.safetensors"
+    assert train(monkeypatch, image_folder, out, backbone_file, "--classes", 3) == 0
+    data = bytearray(out.read_bytes())
+    data[-40] ^= 0xFF
+    out.write_bytes(bytes(data))
+    with pytest.raises(ArtifactError, match="altered or damaged"):
+        Segmenter.load(out)
+    import torch
+
+    write_artifact(out, "segmenter", {"shares": torch.ones(3)}, {"edits": []})
+    with pytest.raises(ArtifactError, match="not complete"):
+        Segmenter.load(out)
+
+
+def test_more_classes_than_the_segmenter_has(image_folder: Path, backbone_file: Path) -> None:
+    segmenter = Segmenter.fit_folder(image_folder, classes=3, resolution=96, backbone=str(backbone_file))
+    with pytest.raises(StegoError, match="fine clusters; expected 1 to"):
+        segmenter.table(10_000)
+    with pytest.raises(StegoError, match="expected \\(height, width, 3\\)"):
+        segmenter(np.zeros((4, 4), np.uint8))
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys; sys.argv=['stego','--help']\nfrom stego_app.cli import main\ntry: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_the_public_names_are_those_promised() -> None:
+    import stego_app
+
+    assert stego_app.__all__ == ["Segmentation", "Segmenter", "StegoError", "TrainConfig", "__version__", "read_image", "train_segmenter"]
+    assert all(getattr(stego_app, name) is not None for name in stego_app.__all__)
