@@ -21,7 +21,16 @@ def label_reader(dataset: Dataset, cache: FeatureCache) -> Labels | None:
     samples = _samples(dataset, cache)
     if dataset.class_names is None or any(sample.label is None for sample in samples):
         return None
-    return Labels(lambda index: dataset.read_label(samples[index]), len(dataset.class_names))
+    checked: set[int] = set()
+
+    def read(index: int) -> npt.NDArray[np.uint8]:
+        """The label; its size is held against the image's the first time only, since that decodes the image."""
+        if index in checked:
+            return dataset.read_label(samples[index])
+        checked.add(index)
+        return dataset.read_pair(samples[index])[1]
+
+    return Labels(read, len(dataset.class_names))
 
 
 def training_scores(clusters: ClusterModel, dataset: Dataset, cache: FeatureCache, shares: npt.NDArray[np.float64]) -> Sequence[Sequence[object]]:
@@ -42,7 +51,7 @@ def training_scores(clusters: ClusterModel, dataset: Dataset, cache: FeatureCach
     histogram = np.zeros((parts, count), dtype=np.int64)
     for index in labelled:
         predicted = _predicted(clusters, cache, index, labels_of_leaf)
-        truth = cv2.resize(dataset.read_label(samples[index]), cache.grid(index)[::-1], interpolation=cv2.INTER_NEAREST)
+        truth = cv2.resize(dataset.read_pair(samples[index])[1], cache.grid(index)[::-1], interpolation=cv2.INTER_NEAREST)
         histogram += accumulate(predicted, truth, parts, count, void=VOID)
     scores = hungarian_scores(histogram, dataset.class_names)
     return [(f"{parts} classes, Hungarian, on patches, no CRF", f"{scores.miou:.1f}", f"{scores.accuracy:.1f}")]

@@ -21,7 +21,8 @@ class Metric:
 
     def project(self, tokens: npt.NDArray[np.floating] | torch.Tensor, chunk: int = 65_536) -> torch.Tensor:
         """Tokens (n, C) to unit vectors (n, C), float32."""
-        given = torch.as_tensor(tokens)
+        # A copy, since the features of a cache are a read-only view of a file.
+        given = tokens if isinstance(tokens, torch.Tensor) else torch.from_numpy(np.array(tokens))
         parts = [normalize((normalize(part.float(), dim=1) - self.mean) @ self.matrix, dim=1) for part in torch.split(given, chunk)]
         return torch.cat(parts)
 
