@@ -3,7 +3,8 @@
 Two patches of *different* images correspond when they are as similar as two views of one point nearly always are
 (`metric.same_point_similarity`). The zero of that scale is the same for every data set, so neither a number of
 neighbours nor a shift is left to tune. Each patch spreads one unit over all its partners, however many there are:
-a class seen by night links to the same class by day even where its nearest neighbours are all by night.
+a class seen by night links to the same class by day even where its nearest neighbours are all by night. A patch without any
+partner in other images looks for partners in its own.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ _CHUNK = 1_000
 
 
 class CrossLinks(NamedTuple):
-    """``counts`` (M, M) float64: row i, where the correspondences of patches of code i lead. ``linked``: share of patches with any."""
+    """``counts`` (M, M) float64: row i, where the correspondences of patches of code i lead.
+
+    ``linked``: share of patches with a partner in another image.
+    """
 
     counts: npt.NDArray[np.float64]
     linked: float
 
 
 def cross_image_links(tokens: torch.Tensor, image: npt.NDArray[np.int64], codes: torch.Tensor, size: int, threshold: float) -> CrossLinks:
-    """Count correspondences between patches of different images.
+    """Count correspondences between patches of different images; of one image for patches that have none.
 
     Args:
         tokens: (n, D) unit vectors.
@@ -44,11 +48,14 @@ def cross_image_links(tokens: torch.Tensor, image: npt.NDArray[np.int64], codes:
     for start in range(0, len(tokens), _CHUNK):
         rows = slice(start, start + _CHUNK)
         near = (tokens[rows] @ tokens.T).numpy() >= threshold
-        near &= image[rows, None] != image[None]
+        near[np.arange(len(near)), np.arange(start, start + len(near))] = False
+        other = image[rows, None] != image[None]
+        elsewhere = (near & other).any(1)
+        near &= np.where(elsewhere[:, None], other, ~other)
         # Columns are sorted by code: partners of each code are a sum over a run of columns.
         partners = np.add.reduceat(near, starts, axis=1, dtype=np.float32)
         total = partners.sum(1, keepdims=True)
-        linked += int((total > 0).sum())
+        linked += int(elsewhere.sum())
         np.add.at(counts, (sorted_codes[rows, None], present[None]), partners / np.maximum(total, 1))
     return CrossLinks(counts, linked / max(1, len(tokens)))
 

@@ -20,7 +20,7 @@ from stego_app.images import read_image
 from stego_app.progress import Progress, silent
 
 POINTS = 150
-_VIEWS = 240
+_VIEWS = 100
 _BATCH_IMAGES = 4
 
 

@@ -26,6 +26,8 @@ from stego_app.discovery.tree import build_tree
 from stego_app.progress import Progress, silent
 
 _TOKENS_PER_CODE = 8
+_SHARED = 0.5
+"""Share of patches with a match in another image under which images have too little in common to check each other."""
 _CONSTANT = 1e-6
 """Variance of unit tokens under which only rounding is left."""
 _TEMPERATURES = tuple(float(value) for value in np.geomspace(0.02, 0.5, 12))
@@ -106,7 +108,7 @@ def discover(
     joint = pair_distribution(cross.counts, adjacent, settings.adjacent_weight)
     progress("classes", 4, steps)
     eigen = spectrum(joint)
-    count = _count(found, threshold, adjacent, settings, seed, notes, progress) if classes is None else classes
+    count = _count(found, cross, threshold, adjacent, settings, seed, notes, progress) if classes is None else classes
     labels = cluster_codes(spectral_codes(eigen, count), eigen.degrees, count, seed)
     progress("classes", 5, steps)
     fine = min(len(found.book), max(settings.fine, count))
@@ -138,28 +140,28 @@ def _codebook(tokens: torch.Tensor, images: npt.NDArray[np.int64], settings: Dis
 
 def _cross_links(found: _Codes, threshold: float, settings: DiscoverySettings, notes: list[str]) -> CrossLinks:
     images = found.images[: settings.bank]
+    links = cross_image_links(found.tokens[: settings.bank], images, found.codes[: settings.bank], len(found.book), threshold)
     if len(np.unique(images)) < 2:
         notes.append("only one image: correspondences were drawn inside it, so classes may follow shading or place")
-        images = np.arange(len(images))
-    links = cross_image_links(found.tokens[: settings.bank], images, found.codes[: settings.bank], len(found.book), threshold)
-    if links.linked < 0.5:
+    elif links.linked < _SHARED:
         notes.append(f"only {links.linked:.0%} of patches have a match in another image: expect classes that belong to single images")
     return links
 
 
-def _count(found: _Codes, threshold: float, adjacent: Matrix, settings: DiscoverySettings, seed: int, notes: list[str], progress: Progress) -> int:
+def _count(
+    found: _Codes, links: CrossLinks, threshold: float, adjacent: Matrix, settings: DiscoverySettings, seed: int, notes: list[str], progress: Progress
+) -> int:
     images = found.images[: settings.bank]
     numbers = np.random.default_rng(seed).permutation(np.unique(images))
     first = np.isin(images, numbers[: len(numbers) // 2])
-    if len(numbers) < 4:
-        notes.append("fewer than four images: the number of classes could not be checked on other images; set it if it looks wrong")
+    if len(numbers) < 4 or links.linked < _SHARED:
+        notes.append("too few images, or too little in common: the number of classes could not be checked on other images; set it if it looks wrong")
         first = np.arange(len(images)) % 2 == 0
-        images = images if len(numbers) > 1 else np.arange(len(images))
     size, tokens, codes = len(found.book), found.tokens[: settings.bank], found.codes[: settings.bank]
     halves = [cross_image_links(tokens[half], images[half], codes[half], size, threshold).counts for half in (first, ~first)]
     choice = choose_classes((halves[0], halves[1]), adjacent, settings.adjacent_weight, seed, progress)
     if choice.classes == max(choice.losses):
-        notes.append(f"held-out images would confirm more than {choice.classes} classes; ask for more, or cut the tree finer")
+        notes.append(f"more than {choice.classes} classes may hold; ask for more, or cut the tree finer")
     return choice.classes
 
 

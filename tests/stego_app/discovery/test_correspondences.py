@@ -15,8 +15,10 @@ def test_cross_image_links_match_a_loop_over_pairs(monkeypatch: pytest.MonkeyPat
     image, codes = random.integers(5, size=60), torch.from_numpy(random.integers(7, size=60))
     expected, linked = np.zeros((9, 9)), 0
     for i in range(60):
-        partners = [j for j in range(60) if image[i] != image[j] and float(tokens[i] @ tokens[j]) >= 0.6]
-        linked += bool(partners)
+        near = [j for j in range(60) if j != i and float(tokens[i] @ tokens[j]) >= 0.6]
+        elsewhere = [j for j in near if image[i] != image[j]]
+        linked += bool(elsewhere)
+        partners = elsewhere or near
         for j in partners:
             expected[codes[i], codes[j]] += 1 / len(partners)
     links = cross_image_links(tokens, image, codes, 9, 0.6)
@@ -24,16 +26,19 @@ def test_cross_image_links_match_a_loop_over_pairs(monkeypatch: pytest.MonkeyPat
     assert links.linked == pytest.approx(linked / 60)
 
 
-def test_each_linked_patch_spreads_one_unit() -> None:
+def test_each_patch_with_partners_spreads_one_unit() -> None:
     tokens = normalize(torch.randn(40, 3, generator=torch.Generator().manual_seed(0)), dim=1)
     links = cross_image_links(tokens, np.arange(40) % 4, torch.arange(40) % 6, 6, 0.5)
-    assert links.counts.sum() == pytest.approx(links.linked * 40)
+    near = (tokens @ tokens.T).numpy() >= 0.5
+    assert links.counts.sum() == pytest.approx((near.sum(1) > 1).sum(), rel=1e-5)
 
 
-def test_patches_of_one_image_never_correspond() -> None:
-    links = cross_image_links(torch.ones(10, 1), np.zeros(10, np.int64), torch.arange(10) % 2, 2, 0.0)
-    assert links.linked == 0
-    assert not links.counts.any()
+def test_patches_look_inside_their_image_only_without_partners_elsewhere() -> None:
+    tokens, image = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), np.array([0, 0, 1, 1, 1])
+    links = cross_image_links(tokens, image, torch.arange(5), 5, 0.9)
+    expected = [[0, 0, 1, 0, 0], [0, 0, 1, 0, 0], [0.5, 0.5, 0, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 1, 0]]
+    np.testing.assert_allclose(links.counts, expected, atol=1e-6)
+    assert links.linked == pytest.approx(3 / 5)
 
 
 def test_adjacent_links_match_a_loop() -> None:

@@ -98,7 +98,7 @@ def test_few_images_choose_a_number_of_classes_with_a_note(images: int) -> None:
     source, _, pairs = planted(images=images, classes=3)
     found = discover(source, pairs, settings=SMALL)
     assert found.model.classes >= 2
-    assert any("fewer than four images" in note for note in found.notes)
+    assert any("too few images" in note for note in found.notes)
 
 
 def test_crops_of_one_image_count_as_one_image() -> None:
