@@ -1,6 +1,7 @@
 """Put a distilled student into the package as the default backbone, with its card.
 
     python benchmarks/embed_backbone.py student.safetensors --precision int8 --scores scores.json --command "stego pretrain distill ..."
+    python benchmarks/embed_backbone.py --cards    # write only the cards again, from the header of the embedded file
 
 ``scores.json`` holds what `benchmarks/distillation.py` printed for this student; it is copied into the card as it is.
 """
@@ -41,8 +42,8 @@ A ViT-S with patch 14 and {settings["depth"]} blocks, {megabytes:.1f} MB ({card[
   whether that binds a model trained on them is for you to judge.
 - **Never trained on**: {card["never_trained_on"]}.
 - **How**: the student starts as the teacher's first {settings["depth"]} blocks; then every weight is trained for {settings["steps"]} steps of
-  {settings["tokens"]} patch tokens ({card["images"]} images, {len(card["skipped"])} skipped), seed {settings["seed"]}, on {card["threads"]} CPU thread(s)
-  of a busy two-core machine, {card["hours"]} hours.
+  about {settings["tokens"]} patch tokens, drawn from {card["images"]} images ({len(card["skipped"])} skipped), seed {settings["seed"]},
+  in {card["hours"]} hours on {card["threads"]} CPU thread(s) of a busy two-core machine. So short a run sees about half of the images, once each.
 - **Command**: `{card["command"]}`
 
 | measure | value |
@@ -57,16 +58,20 @@ Known limits: trained briefly and on few images; meant for frozen features and c
 def main() -> None:
     """Write the weights and both cards."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("student", type=Path)
+    parser.add_argument("student", type=Path, nargs="?")
     parser.add_argument("--precision", choices=("fp16", "int8"), default="int8")
-    parser.add_argument("--scores", type=Path, required=True)
-    parser.add_argument("--command", required=True)
+    parser.add_argument("--scores", type=Path)
+    parser.add_argument("--command")
+    parser.add_argument("--cards", action="store_true")
     options = parser.parse_args()
-    card = {**read_header(options.student)["card"], **TERMS, "command": options.command, "precision": options.precision}
-    card["scores"] = json.loads(options.scores.read_text())
     out = default_backbone_path()
-    save_backbone(out, read_backbone(options.student), precision=options.precision, card=card)
-    card["fingerprint"] = read_backbone(out).fingerprint
+    if not options.cards:
+        if not (options.student and options.scores and options.command):
+            parser.error("a student, --scores and --command are needed, or --cards")
+        card = {**read_header(options.student)["card"], **TERMS, "command": options.command, "precision": options.precision}
+        card["scores"] = json.loads(options.scores.read_text())
+        save_backbone(out, read_backbone(options.student), precision=options.precision, card=card)
+    card = {**read_header(out)["card"], "fingerprint": read_backbone(out).fingerprint}
     out.with_name("backbone.card.json").write_text(json.dumps(card, indent=2) + "\n")
     out.with_name("backbone.card.md").write_text(card_text(card, out.stat().st_size / 1e6))
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, fingerprint {card['fingerprint']}")
