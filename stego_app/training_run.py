@@ -34,6 +34,7 @@ from stego_app.training_scores import label_reader, training_scores
 
 _SAMPLES = 8
 _CHECKED_TOKENS = 20_000
+_SHARE_TOKENS = 100_000
 DEFAULT_CLASSES_STEGO = 27
 """What ``--classes auto`` means for STEGO's own objective, which has no way to choose: the number of its benchmarks."""
 
@@ -196,7 +197,7 @@ def _segmenter_model(config: TrainConfig, cache: FeatureCache, backbone: Backbon
         "data_fingerprint": data_fingerprint(cache),
         "notes": list(found.notes),
     }
-    shares = cluster_shares(found.clusters, cache)
+    shares = cluster_shares(found.clusters, cache, config.seed)
     return SegmenterModel(backbone, config.backbone, found.clusters, shares, SegmenterSettings(resolution=config.resolution), (), provenance)
 
 
@@ -207,12 +208,11 @@ def data_fingerprint(cache: FeatureCache) -> str:
     return hashlib.sha256("|".join(sorted(cache.keys)).encode()).hexdigest()[:16]
 
 
-def cluster_shares(clusters: ClusterModel, cache: FeatureCache) -> npt.NDArray[np.float64]:
-    """Share (F,) of all patches of ``cache`` whose nearest fine cluster is each one."""
-    counts = np.zeros(len(clusters.fine), dtype=np.float64)
-    for index in range(len(cache)):
-        logits = clusters.fine_logits(torch.from_numpy(cache.tokens(index).astype(np.float32)), cache.grid(index))
-        counts += np.bincount(logits.argmax(dim=1).numpy(), minlength=len(counts))
+def cluster_shares(clusters: ClusterModel, cache: FeatureCache, seed: int) -> npt.NDArray[np.float64]:
+    """Share (F,) of patches whose nearest fine cluster is each one, estimated on a sample so that it costs the same for any number of images."""
+    tokens, _ = cache.sample(_SHARE_TOKENS, seed)
+    nearest = torch.cat([clusters.fine_logits(part).argmax(dim=1) for part in torch.split(torch.from_numpy(tokens), 16_384)])
+    counts = np.bincount(nearest.numpy(), minlength=len(clusters.fine))
     return np.asarray(counts / counts.sum(), dtype=np.float64)
 
 
