@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--teacher", required=True)
     parser.add_argument("--teacher-block", type=int, default=9)
     parser.add_argument("--data", type=Path, required=True, help="CamVid, with images/ and labels/ of train and val")
-    parser.add_argument("--cuts", type=int, nargs="*", default=[5, 6, 7, 8], help="depths of the untrained control")
+    parser.add_argument("--cuts", type=int, nargs="*", default=[4, 5, 6, 7, 8], help="depths of the untrained control")
     parser.add_argument("--no-speed", action="store_true")
     parser.add_argument("--select-images", type=int, default=SELECT_IMAGES, help="other training images to choose by")
     options = parser.parse_args()
