@@ -7,7 +7,8 @@ the shift-free pair loss (see `spectral`) of K classes is, up to a constant,
 
 so one more class pays exactly when it adds more than one half to the sum of retentions. Classes are found on one half
 of the images and r_k is counted on the other half, both ways round; without the second half L would fall for longer than
-the classes hold. The K with the smallest sum of both is taken.
+the classes hold. The K with the smallest sum of both is taken. The fewer images, the fewer classes they can confirm; with
+very few, or with images that share little, nothing can be checked and a fixed number is used.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ import numpy.typing as npt
 
 from models.errors import StegoError
 from stego_app.discovery.correspondences import pair_distribution
-from stego_app.discovery.spectral import Matrix, cluster_codes, spectral_codes, spectrum
-from stego_app.progress import Progress, silent
+from stego_app.discovery.spectral import Matrix, Spectrum, cluster_codes, spectral_codes, spectrum
 
+FEWEST_CLASSES = 5
+"""Where the search begins: fewer classes hold better in any set of images, and are a cut of the tree away."""
 MOST_CLASSES = 50
+UNCHECKED_CLASSES = 8
+"""The number used where images cannot check each other."""
 
 
 class ClassCount(NamedTuple):
@@ -43,36 +47,46 @@ def held_out_loss(labels: npt.NDArray[np.int64], cross: Matrix) -> float:
     return float(len(share) - 2 * retained.sum())
 
 
-def choose_classes(halves: tuple[Matrix, Matrix], adjacent: Matrix, adjacent_weight: float, seed: int, progress: Progress = silent) -> ClassCount:
-    """The number of classes from 2 to `MOST_CLASSES` with the smallest held-out loss.
+def choose_classes(halves: tuple[Matrix, Matrix], adjacent: Matrix, adjacent_weight: float, seed: int) -> ClassCount:
+    """The number of classes from `FEWEST_CLASSES` to `MOST_CLASSES` with the smallest held-out loss; fewer if no more can be told apart.
 
     Args:
         halves: correspondences (M, M) counted on each half of the images.
         adjacent: correspondences of adjacent patches, for the fit alone.
         adjacent_weight: their weight.
         seed: of the clusterings.
-        progress: called as ``progress("number of classes", K, largest)``.
 
     Raises:
         StegoError: the images cannot be told apart into two classes.
     """
     most = max(2, min(MOST_CLASSES, len(adjacent) // 8))
-    fits = [_classes_of(pair_distribution(half, adjacent, adjacent_weight), most, seed) for half in halves]
+    fits = [_classes_of(spectrum(pair_distribution(half, adjacent, adjacent_weight)), most, seed) for half in halves]
     losses: dict[int, float] = {}
     for count in range(2, most + 1):
         found = [next(fit, None) for fit in fits]
         if any(labels is None for labels in found):
             break  # no more distinct codes
         losses[count] = sum(held_out_loss(labels, other) for labels, other in zip(found, halves[::-1], strict=True) if labels is not None)
-        progress("number of classes", count, most)
     if not losses:
         raise StegoError("the images look the same everywhere: no two classes can be told apart")
-    return ClassCount(min(losses, key=lambda count: (losses[count], count)), losses)
+    candidates = [count for count in losses if count >= FEWEST_CLASSES] or [max(losses)]
+    return ClassCount(min(candidates, key=lambda count: (losses[count], count)), losses)
 
 
-def _classes_of(pairs: Matrix, most: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+def unchecked_classes(found: Spectrum, seed: int) -> int:
+    """`UNCHECKED_CLASSES`, or as many as codes can be told apart into.
+
+    Raises:
+        StegoError: they cannot be told apart into two.
+    """
+    counts = [int(labels.max()) + 1 for labels in _classes_of(found, min(UNCHECKED_CLASSES, len(found.values)), seed)]
+    if not counts:
+        raise StegoError("the images look the same everywhere: no two classes can be told apart")
+    return max(counts)
+
+
+def _classes_of(found: Spectrum, most: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
     """Labels for 2, 3, … classes, as far as codes can be told apart."""
-    found = spectrum(pairs)
     for count in range(2, most + 1):
         try:
             yield cluster_codes(spectral_codes(found, count), found.degrees, count, seed)

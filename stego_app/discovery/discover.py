@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from models.errors import StegoError
 from models.head import LookupHead
 from stego_app.clusters import ClusterModel, Head
-from stego_app.discovery.class_count import choose_classes
+from stego_app.discovery.class_count import choose_classes, unchecked_classes
 from stego_app.discovery.codebook import nearest_codes, spherical_kmeans, sum_by_code
 from stego_app.discovery.correspondences import CrossLinks, adjacent_links, cross_image_links, pair_distribution
 from stego_app.discovery.crop_pairs import CropPairs
@@ -26,6 +26,9 @@ from stego_app.discovery.tree import build_tree
 from stego_app.progress import Progress, silent
 
 _TOKENS_PER_CODE = 8
+_CALIBRATED_ON = 5_000
+_CHECKABLE = 20
+"""Images from which halves of them can check a number of classes on each other."""
 _SHARED = 0.5
 """Share of patches with a match in another image under which images have too little in common to check each other."""
 _CONSTANT = 1e-6
@@ -79,7 +82,7 @@ def discover(
     Args:
         source: patch tokens, e.g. a `stego_app.features.FeatureCache`.
         pairs: two views of the same points of these images; see `collect_crop_pairs`.
-        classes: K; None lets `choose_classes` decide.
+        classes: K; None lets `class_count.choose_classes` decide.
         seed: of all draws.
         settings: see `DiscoverySettings`.
         progress: called as ``progress(stage, done, total)`` with the stages "classes" and "head".
@@ -108,7 +111,7 @@ def discover(
     joint = pair_distribution(cross.counts, adjacent, settings.adjacent_weight)
     progress("classes", 4, steps)
     eigen = spectrum(joint)
-    count = _count(found, cross, threshold, adjacent, settings, seed, notes, progress) if classes is None else classes
+    count = _count(found, cross, eigen, threshold, adjacent, settings, seed, notes) if classes is None else classes
     labels = cluster_codes(spectral_codes(eigen, count), eigen.degrees, count, seed)
     progress("classes", 5, steps)
     fine = min(len(found.book), max(settings.fine, count))
@@ -118,9 +121,9 @@ def discover(
     progress("classes", 6, steps)
     head, losses = _head(found, torch.from_numpy(vectors).float(), settings, seed, progress)
     model = ClusterModel(metric.mean, metric.matrix, head, directions, 1.0, tree.merges, count)
-    temperature = _temperature(model, sampled[: settings.bank // 4], tree.leaf_of_code[found.codes.numpy()[: settings.bank // 4]])
-    model = ClusterModel(metric.mean, metric.matrix, head, directions, temperature, tree.merges, count)
-    return Discovery(model, notes, threshold, cross.linked, losses)
+    shown = sampled[:_CALIBRATED_ON]
+    temperature = _temperature(model, shown, tree.leaf_of_code[found.codes.numpy()[: len(shown)]])
+    return Discovery(replace(model, temperature=temperature), notes, threshold, cross.linked, losses)
 
 
 def _mean(tokens: npt.NDArray[np.float32]) -> torch.Tensor:
@@ -149,17 +152,18 @@ def _cross_links(found: _Codes, threshold: float, settings: DiscoverySettings, n
 
 
 def _count(
-    found: _Codes, links: CrossLinks, threshold: float, adjacent: Matrix, settings: DiscoverySettings, seed: int, notes: list[str], progress: Progress
+    found: _Codes, links: CrossLinks, eigen: Spectrum, threshold: float, adjacent: Matrix, settings: DiscoverySettings, seed: int, notes: list[str]
 ) -> int:
     images = found.images[: settings.bank]
     numbers = np.random.default_rng(seed).permutation(np.unique(images))
+    if len(numbers) < _CHECKABLE or links.linked < _SHARED:
+        count = unchecked_classes(eigen, seed)
+        notes.append(f"the images are too few, or share too little, to check a number of classes on each other: {count} were taken; set it if it looks wrong")
+        return count
     first = np.isin(images, numbers[: len(numbers) // 2])
-    if len(numbers) < 4 or links.linked < _SHARED:
-        notes.append("too few images, or too little in common: the number of classes could not be checked on other images; set it if it looks wrong")
-        first = np.arange(len(images)) % 2 == 0
     size, tokens, codes = len(found.book), found.tokens[: settings.bank], found.codes[: settings.bank]
     halves = [cross_image_links(tokens[half], images[half], codes[half], size, threshold).counts for half in (first, ~first)]
-    choice = choose_classes((halves[0], halves[1]), adjacent, settings.adjacent_weight, seed, progress)
+    choice = choose_classes((halves[0], halves[1]), adjacent, settings.adjacent_weight, seed)
     if choice.classes == max(choice.losses):
         notes.append(f"more than {choice.classes} classes may hold; ask for more, or cut the tree finer")
     return choice.classes

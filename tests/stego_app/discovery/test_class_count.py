@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stego_app.discovery.class_count import choose_classes, held_out_loss
-from stego_app.discovery.spectral import Matrix
+from stego_app.discovery.class_count import FEWEST_CLASSES, choose_classes, held_out_loss, unchecked_classes
+from stego_app.discovery.spectral import Matrix, spectrum
 
 
 def grouped(groups: int, each: int, seed: int, within: float = 1.0, between: float = 0.02) -> Matrix:
@@ -14,7 +14,7 @@ def grouped(groups: int, each: int, seed: int, within: float = 1.0, between: flo
     return random.poisson(rate * 40).astype(np.float64)
 
 
-@pytest.mark.parametrize("groups", [3, 6, 9])
+@pytest.mark.parametrize("groups", [5, 6, 9])
 def test_finds_the_number_of_planted_groups(groups: int) -> None:
     size = groups * 12
     choice = choose_classes((grouped(groups, 12, 0), grouped(groups, 12, 1)), np.zeros((size, size)), 0.3, seed=0)
@@ -37,3 +37,14 @@ def test_a_class_that_held_out_images_do_not_show_costs_one() -> None:
     counts = np.zeros((4, 4))
     counts[:2, :2] = np.eye(2)
     assert held_out_loss(np.array([0, 1, 2, 2]), counts) == pytest.approx(3 - 2 * 2)
+
+
+def test_the_search_starts_at_the_fewest_classes() -> None:
+    choice = choose_classes((grouped(2, 30, 0), grouped(2, 30, 1)), np.zeros((60, 60)), 0.3, seed=0)
+    assert choice.losses[2] == min(choice.losses.values())
+    assert choice.classes >= FEWEST_CLASSES
+
+
+@pytest.mark.parametrize(("joint", "expected"), [(np.eye(3), 3), (np.kron(np.eye(12), np.ones((4, 4))), 8)])
+def test_unchecked_number_is_fixed_or_as_many_as_there_are(joint: Matrix, expected: int) -> None:
+    assert unchecked_classes(spectrum(joint / joint.sum() + 1e-9), seed=0) == expected
