@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 
 from models.errors import StegoError
 from models.head import LookupHead, SegmentationHead
+from stego_app.classes import cut as cut_parts
 
 Head = SegmentationHead | LookupHead
 _HEAD = "head."
@@ -35,13 +36,9 @@ def cut(merges: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.int64]:
     leaves = len(merges) + 1
     if not 1 <= classes <= leaves:
         raise StegoError(f"classes {classes}: the tree has {leaves} fine clusters; expected 1 to {leaves}")
-    members = {leaf: [leaf] for leaf in range(leaves)}
-    for row in range(leaves - classes):
-        first, second = (int(node) for node in merges[row])
-        members[leaves + row] = members.pop(first) + members.pop(second)
     labels = np.empty(leaves, dtype=np.int64)
-    for label, part in enumerate(sorted(members.values(), key=min)):
-        labels[part] = label
+    for label, part in enumerate(sorted(cut_parts(merges, leaves, classes), key=min)):
+        labels[list(part)] = label
     return labels
 
 
