@@ -102,8 +102,6 @@ def find_collapse(shares: npt.NDArray[np.float64], features: npt.NDArray[np.floa
     if empty:
         findings.append(Finding("empty", empty, f"{empty} of {count} classes have almost no patches: ask for at most {count - empty} classes"))
     if objective == "stego" and (kept := features_kept(features, codes)) < FEATURES_KEPT:
-        what = (
-            f"the codes keep {kept:.0%} of what {codes.shape[1]} dimensions could keep of the features: training lost what a probe would find"
-        )
+        what = f"the codes keep {kept:.0%} of what {codes.shape[1]} dimensions could keep of the features: training lost what a probe would find"
         findings.append(Finding("lost", kept, f"{what}; {remedy}"))
     return findings
