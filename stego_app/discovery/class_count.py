@@ -7,13 +7,14 @@ the shift-free pair loss (see `spectral`) of K classes is, up to a constant,
 
 so one more class pays exactly when it adds more than one half to the sum of retentions. Classes are found on one half
 of the images and r_k is counted on the other half, both ways round; without the second half L would fall for longer than
-the classes hold. The K with the smallest sum of both is taken. The fewer images, the fewer classes they can confirm; with
+the classes hold. Over several splits into halves, the smallest K is taken whose mean loss lies within one standard error of
+the smallest (Breiman et al. 1984, section 3.4.3). The fewer images, the fewer classes they can confirm; with
 very few, or with images that share little, nothing can be checked and a fixed number is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ UNCHECKED_CLASSES = 8
 
 
 class ClassCount(NamedTuple):
-    """``classes``: the K taken. ``losses``: K to held-out L(K)."""
+    """``classes``: the K taken. ``losses``: K to held-out L(K), mean over splits."""
 
     classes: int
     losses: dict[int, float]
@@ -47,11 +48,11 @@ def held_out_loss(labels: npt.NDArray[np.int64], cross: Matrix) -> float:
     return float(len(share) - 2 * retained.sum())
 
 
-def choose_classes(halves: tuple[Matrix, Matrix], adjacent: Matrix, adjacent_weight: float, seed: int) -> ClassCount:
-    """The number of classes from `FEWEST_CLASSES` to `MOST_CLASSES` with the smallest held-out loss; fewer if no more can be told apart.
+def choose_classes(splits: Sequence[tuple[Matrix, Matrix]], adjacent: Matrix, adjacent_weight: float, seed: int) -> ClassCount:
+    """The number of classes from `FEWEST_CLASSES` to `MOST_CLASSES` that held-out images confirm; fewer if no more can be told apart.
 
     Args:
-        halves: correspondences (M, M) counted on each half of the images.
+        splits: for each split of the images, the correspondences (M, M) counted on either half.
         adjacent: correspondences of adjacent patches, for the fit alone.
         adjacent_weight: their weight.
         seed: of the clusterings.
@@ -60,17 +61,21 @@ def choose_classes(halves: tuple[Matrix, Matrix], adjacent: Matrix, adjacent_wei
         StegoError: the images cannot be told apart into two classes.
     """
     most = max(2, min(MOST_CLASSES, len(adjacent) // 8))
-    fits = [_classes_of(spectrum(pair_distribution(half, adjacent, adjacent_weight)), most, seed) for half in halves]
-    losses: dict[int, float] = {}
-    for count in range(2, most + 1):
-        found = [next(fit, None) for fit in fits]
-        if any(labels is None for labels in found):
-            break  # no more distinct codes
-        losses[count] = sum(held_out_loss(labels, other) for labels, other in zip(found, halves[::-1], strict=True) if labels is not None)
-    if not losses:
+    losses = [_losses(halves, adjacent, adjacent_weight, most, seed) for halves in splits]
+    table = np.array([found[: min(map(len, losses))] for found in losses])
+    if not table.size:
         raise StegoError("the images look the same everywhere: no two classes can be told apart")
-    candidates = [count for count in losses if count >= FEWEST_CLASSES] or [max(losses)]
-    return ClassCount(min(candidates, key=lambda count: (losses[count], count)), losses)
+    mean, first = table.mean(0), min(FEWEST_CLASSES - 2, table.shape[1] - 1)
+    best = first + int(mean[first:].argmin())
+    error = table[:, best].std(ddof=1) / np.sqrt(len(table)) if len(table) > 1 else 0.0
+    chosen = first + int(np.flatnonzero(mean[first:] <= mean[best] + error)[0])
+    return ClassCount(chosen + 2, {count: float(loss) for count, loss in enumerate(mean, start=2)})
+
+
+def _losses(halves: tuple[Matrix, Matrix], adjacent: Matrix, adjacent_weight: float, most: int, seed: int) -> list[float]:
+    """Held-out loss of 2, 3, … classes, both ways round, as far as codes can be told apart."""
+    fits = [_classes_of(spectrum(pair_distribution(half, adjacent, adjacent_weight)), most, seed) for half in halves]
+    return [held_out_loss(first, halves[1]) + held_out_loss(second, halves[0]) for first, second in zip(*fits, strict=False)]
 
 
 def unchecked_classes(found: Spectrum, seed: int) -> int:

@@ -29,6 +29,7 @@ _TOKENS_PER_CODE = 8
 _CALIBRATED_ON = 5_000
 _CHECKABLE = 20
 """Images from which halves of them can check a number of classes on each other."""
+_SPLITS = 4
 _SHARED = 0.5
 """Share of patches with a match in another image under which images have too little in common to check each other."""
 _CONSTANT = 1e-6
@@ -155,15 +156,19 @@ def _count(
     found: _Codes, links: CrossLinks, eigen: Spectrum, threshold: float, adjacent: Matrix, settings: DiscoverySettings, seed: int, notes: list[str]
 ) -> int:
     images = found.images[: settings.bank]
-    numbers = np.random.default_rng(seed).permutation(np.unique(images))
+    numbers = np.unique(images)
     if len(numbers) < _CHECKABLE or links.linked < _SHARED:
         count = unchecked_classes(eigen, seed)
         notes.append(f"the images are too few, or share too little, to check a number of classes on each other: {count} were taken; set it if it looks wrong")
         return count
-    first = np.isin(images, numbers[: len(numbers) // 2])
-    size, tokens, codes = len(found.book), found.tokens[: settings.bank], found.codes[: settings.bank]
-    halves = [cross_image_links(tokens[half], images[half], codes[half], size, threshold).counts for half in (first, ~first)]
-    choice = choose_classes((halves[0], halves[1]), adjacent, settings.adjacent_weight, seed)
+    random = np.random.default_rng(seed)
+    tokens, codes = found.tokens[: settings.bank], found.codes[: settings.bank]
+    splits = []
+    for _ in range(_SPLITS):
+        first = np.isin(images, random.permutation(numbers)[: len(numbers) // 2])
+        halves = [cross_image_links(tokens[half], images[half], codes[half], len(found.book), threshold).counts for half in (first, ~first)]
+        splits.append((halves[0], halves[1]))
+    choice = choose_classes(splits, adjacent, settings.adjacent_weight, seed)
     if choice.classes == max(choice.losses):
         notes.append(f"more than {choice.classes} classes may hold; ask for more, or cut the tree finer")
     return choice.classes
