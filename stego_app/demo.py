@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image
 
 from models.errors import StegoError
+from stego_app.atomic import write_bytes
 from stego_app.demo_images import example_images
 from stego_app.images import read_image
 from stego_app.progress import Progress, silent
 from stego_app.report import html
-from stego_app.report.training_report import write_bytes
 from stego_app.segmenter import Segmenter
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.errors import StegoError
-from stego_app.report.training_report import write_bytes
+from stego_app.atomic import write_bytes
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -42,10 +41,7 @@ class Checkpoint:
         """
         buffer = BytesIO()
         np.savez(buffer, key=np.array(self.key), **arrays)  # type: ignore[arg-type]
-        try:
-            write_bytes(self.path, buffer.getvalue())
-        except OSError as error:
-            raise StegoError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+        write_bytes(self.path, buffer.getvalue())
 
     def clear(self) -> None:
         """Remove the file: the evaluation is complete."""

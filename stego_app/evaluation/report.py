@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import StegoError
+from stego_app.atomic import write_bytes
 from stego_app.evaluation.confusion import confusion_picture
 from stego_app.evaluation.scores import Scores
-from stego_app.report.training_report import write_bytes
 
 TITLES = {
     "hungarian": "clusters, Hungarian",
@@ -116,10 +116,7 @@ def write_report(report: EvaluationReport, out: Path) -> None:
         "scores.json": (json.dumps(report.as_dict(), indent=1) + "\n").encode(),
     }
     for name, data in files.items():
-        try:
-            write_bytes(out / name, data)
-        except OSError as error:
-            raise StegoError(f"{out / name}: cannot be written ({error.strerror or error})") from error
+        write_bytes(out / name, data)
 
 
 def _table(header: list[str], rows: list[list[str]]) -> list[str]:

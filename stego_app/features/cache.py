@@ -16,10 +16,11 @@ import torch
 
 from models.backbone import Backbone
 from models.errors import StegoError
+from stego_app.atomic import remove_stale_parts
 from stego_app.features.extract import Precision, Resolution, device_of, extract_features, precision_of
 from stego_app.features.location import default_cache_folder
 from stego_app.features.reading import Crops, Prepared, crop_keys, prepare, read_ahead
-from stego_app.features.shards import Block, Entry, Shard, read_entries, remove_stale_parts, write_shard
+from stego_app.features.shards import Block, Entry, Shard, read_entries, write_shard
 from stego_app.progress import Progress
 
 SHARD_BYTES = 32_000_000
@@ -96,23 +97,8 @@ class FeatureCache:
         resolved = precision_of(precision, where)
         store = (folder or default_cache_folder()) / "features" / _settings_key(backbone, resolution, crops, resolved, flip)
         builder = _Builder(store, backbone.to(where), where, resolved, flip, batch_size)
-        taken: list[tuple[Path, str]] = []
-        failures: list[Failure] = []
-        try:
-            workload = partial(prepare, known=builder.known, resolution=resolution, patch=backbone.patch_size, crops=crops, read=read)
-            stream = read_ahead(paths, workload, ahead=max(4, 2 * batch_size // len(crop_keys("", crops))))
-            for done, item in enumerate(stream, start=1):
-                if item.reason is not None:
-                    failures.append(Failure(item.path, item.reason))
-                else:
-                    taken.append((item.path, item.content))
-                    builder.add(item, crops)
-                if progress is not None:
-                    progress("features", done, len(paths))
-        except KeyboardInterrupt:
-            builder.flush()  # keep whole batches already computed
-            raise
-        builder.finish()
+        workload = partial(prepare, known=builder.known, resolution=resolution, patch=backbone.patch_size, crops=crops, read=read)
+        taken, failures = builder.take(paths, workload, crops, progress)
         if not taken:
             raise StegoError(_nothing_read(failures))
         wanted = [(key, path) for path, content in taken for key in crop_keys(content, crops)]
@@ -150,10 +136,10 @@ class FeatureCache:
         chosen = np.sort(random.choice(total, min(n_tokens, total), replace=False, shuffle=False))
         owners = np.searchsorted(ends, chosen, side="right")
         tokens = np.empty((len(chosen), self.dim), np.float32)
-        for index in np.unique(owners):
-            mine = owners == index
-            first = int(ends[index]) - len(self.tokens(int(index)))
-            tokens[mine] = self.tokens(int(index))[chosen[mine] - first]
+        drawn, begins = np.unique(owners, return_index=True)  # owners are in order, so those of an entry are one slice
+        for index, begin, end in zip(drawn.tolist(), begins, [*begins[1:], len(chosen)], strict=True):
+            first = int(ends[index]) - self._entries[index].height * self._entries[index].width
+            tokens[begin:end] = self.tokens(index)[chosen[begin:end] - first]
         order = random.permutation(len(chosen))
         return tokens[order], owners[order].astype(np.int64)
 
@@ -190,6 +176,28 @@ class _Builder:
 
     def known(self, key: str) -> bool:
         return key in self.entries
+
+    def take(
+        self, paths: Sequence[Path], workload: Callable[[Path], Prepared], crops: Crops, progress: Progress | None
+    ) -> tuple[list[tuple[Path, str]], list[Failure]]:
+        """Store the features of all ``paths``; returns (file, content key) of those that could be read, and the others."""
+        taken: list[tuple[Path, str]] = []
+        failures: list[Failure] = []
+        try:
+            stream = read_ahead(paths, workload, ahead=max(4, 2 * self.batch_size // len(crop_keys("", crops))))
+            for done, item in enumerate(stream, start=1):
+                if item.reason is not None:
+                    failures.append(Failure(item.path, item.reason))
+                else:
+                    taken.append((item.path, item.content))
+                    self.add(item, crops)
+                if progress is not None:
+                    progress("features", done, len(paths))
+        except KeyboardInterrupt:
+            self.flush()  # keep whole batches already computed
+            raise
+        self.finish()
+        return taken, failures
 
     def add(self, item: Prepared, crops: Crops) -> None:
         """Queue the inputs of a file, unless they are stored or queued already; run the batches that are full."""

@@ -7,9 +7,6 @@ the entries. A file that exists under its final name is complete, so a killed bu
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +18,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from models.errors import StegoError
+from stego_app.atomic import replacing
 
 SUFFIX = ".safetensors"
-_PART = ".part"
-_STALE_SECONDS = 24 * 3600  # a temporary file this old belongs to no running build
 
 
 @dataclass(frozen=True)
@@ -76,17 +72,10 @@ def write_shard(folder: Path, name: str, blocks: Sequence[Block]) -> Path:
     path = folder / f"{name}{SUFFIX}"
     entries = [[block.key, block.height, block.width] for block in blocks]
     tensors = {"tokens": np.concatenate([block.tokens for block in blocks]), "pooled": np.stack([block.pooled for block in blocks])}
-    temporary: str | None = None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.", suffix=_PART)
-        os.close(handle)
-        save_file(tensors, temporary, metadata={"entries": json.dumps(entries)})
-        os.chmod(temporary, 0o644)  # mkstemp makes it private to its owner; a cache may be shared
-        os.replace(temporary, path)
+        with replacing(path) as part:
+            save_file(tensors, str(part), metadata={"entries": json.dumps(entries)})
     except (OSError, SafetensorError) as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         megabytes = sum(array.nbytes for array in tensors.values()) / 1e6
         raise StegoError(
             f"{folder}: cannot write {megabytes:.0f} MB of the feature cache ({error}); free space or set STEGO_CACHE to another folder"
@@ -110,16 +99,6 @@ def read_entries(folder: Path) -> dict[str, Entry]:
             entries.setdefault(key, Entry(key, height, width, path, row, start))
             start += height * width
     return entries
-
-
-def remove_stale_parts(folder: Path) -> None:
-    """Delete what killed builds left half written, unless it is so new that another build may be writing it."""
-    for path in folder.glob(f".*{_PART}"):
-        try:
-            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
-                path.unlink()
-        except OSError:  # removed by another process in the meantime
-            continue
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:

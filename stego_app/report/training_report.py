@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stego_app.atomic import write_bytes
 from stego_app.classes import ClassTable
 from stego_app.report import figures, html
 
@@ -45,8 +45,11 @@ class TrainingReport:
 
 
 def write_report(folder: Path, report: TrainingReport) -> Path:
-    """Write ``report.html`` and its plots and numbers into ``folder``; returns the page's path."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write ``report.html`` and its plots and numbers into ``folder``; returns the page's path.
+
+    Raises:
+        StegoError: the folder cannot be made or written to.
+    """
     shares = [entry.share for entry in report.table.classes]
     plots = {"cluster_sizes": figures.cluster_sizes(report.table.names, shares, report.table.palette)}
     if report.histograms:
@@ -81,10 +84,3 @@ def write_report(folder: Path, report: TrainingReport) -> Path:
     page = folder / "report.html"
     write_bytes(page, html.page(report.title, report.lead, sections).encode())
     return page
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data)
-    os.replace(part, path)

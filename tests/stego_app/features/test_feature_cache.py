@@ -20,6 +20,7 @@ from PIL import Image
 
 from models.backbone import Backbone, BackboneSpec, build_vit
 from models.errors import StegoError
+from stego_app.atomic import remove_stale_parts
 from stego_app.features import cache as cache_module
 from stego_app.features import shards
 from stego_app.features.cache import FeatureCache
@@ -235,7 +236,7 @@ def test_stale_parts_are_removed_and_fresh_ones_left(tmp_path: Path) -> None:
     for path in (old, new):
         path.write_bytes(b"x")
     os.utime(old, (0, time.time() - 2 * 24 * 3600))
-    shards.remove_stale_parts(tmp_path)
+    remove_stale_parts(tmp_path)
     assert not old.exists()
     assert new.exists()
 
@@ -257,7 +258,9 @@ def test_sample_draws_each_token_once(image_folder: Path, tiny_backbone: Backbon
         mine = everything[owners == index]
         stored = cache.tokens(index).astype(np.float32)
         np.testing.assert_array_equal(mine[np.lexsort(mine.T)], stored[np.lexsort(stored.T)])
-    few, _ = cache.sample(20, seed=1)
+    few, origin = cache.sample(20, seed=1)
+    for token, index in zip(few, origin, strict=True):
+        assert (cache.tokens(int(index)).astype(np.float32) == token).all(axis=1).any()
     np.testing.assert_array_equal(few, cache.sample(20, seed=1)[0])
     assert not np.array_equal(few, cache.sample(20, seed=2)[0])
 
