@@ -38,6 +38,12 @@ def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
+def header_digest(header: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of a header's own fields, apart from the digests themselves."""
+    fields = {name: value for name, value in header.items() if name not in {"sha256", "header_sha256"}}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
 def write_artifact(path: Path, kind: str, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
     """Write ``tensors`` and a JSON ``header`` to ``path`` atomically (a temporary file beside it, then a rename).
 
@@ -46,6 +52,7 @@ def write_artifact(path: Path, kind: str, tensors: Mapping[str, torch.Tensor], h
     """
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     meta = {**header, "kind": kind, "version": LAYOUT_VERSION, "sha256": tensors_digest(contiguous)}
+    meta["header_sha256"] = header_digest(json.loads(json.dumps(meta)))
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,6 +104,9 @@ def read_artifact(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[
         raise ArtifactError(f"{path}: this is a {header['kind']} file; expected a {kind} file")
     if header.get("version") != LAYOUT_VERSION:
         raise ArtifactError(f"{path}: layout version {header.get('version')}; this release reads version {LAYOUT_VERSION}")
+    # The embedded backbone was written before headers had a digest of their own.
+    if "header_sha256" in header and header_digest(header) != header["header_sha256"]:
+        raise ArtifactError(f"{path}: the header does not match its own checksum; the file was altered or damaged")
     try:
         with safe_open(str(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)

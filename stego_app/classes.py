@@ -180,7 +180,7 @@ def _names(groups: list[frozenset[int]], edits: Sequence[Edit]) -> list[str]:
         elif inside:
             names.append(" + ".join(dict.fromkeys(inside)))
         else:
-            names.append(f"class {label + 1}")
+            names.append(f"class {label}")
     return names
 
 

@@ -132,9 +132,11 @@ def main() -> None:
     except BrokenPipeError:
         os._exit(141)  # the reader left: nothing more can be said to it
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
-        _leave(f"stego: {error.filename or 'disk'}: no space left on the disk; free some and run the same command again", 2)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            _leave(f"stego: {error.filename or 'disk'}: no space left on the disk; free some and run the same command again", 2)
+        if error.filename is None:
+            raise  # not about a file: a defect of ours, to be seen whole
+        _leave(f"stego: {error.filename}: {error.strerror}", 2)
 
 
 def _leave(message: str, code: int) -> None:

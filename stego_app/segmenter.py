@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from models.errors import StegoError
-from stego_app.classes import ClassTable, class_table, split_in_two
+from stego_app.classes import IGNORED, ClassTable, class_table, split_in_two
 from stego_app.edits import Edit, Ignore, Merge, Recolour, Rename, Split, checked_name, parse_color
 from stego_app.encoder import Encoded, encode_images
 from stego_app.features.extract import device_of, precision_of
@@ -47,9 +47,9 @@ class Segmenter:
         return cls(read_segmenter(path), device=device, precision=precision, name="default" if embedded else path.stem)
 
     @classmethod
-    def fit_folder(
+    def fit(
         cls,
-        images: Path,
+        images: Sequence[Path],
         *,
         classes: int | None = None,
         resolution: int | None = None,
@@ -59,16 +59,20 @@ class Segmenter:
         seed: int = 0,
         progress: Progress = silent,
     ) -> Segmenter:
-        """A segmenter whose classes are those of a folder of images: features and closed-form clusters, no gradient step.
+        """A segmenter whose classes are those of the image files given: features and closed-form clusters, no gradient step.
 
         Raises:
             StegoError: no readable image, or more classes asked for than the images can tell apart.
         """
+        from stego_app.settings import load_settings
         from stego_app.training_run import TrainConfig, fit_clusters
 
-        given = {"resolution": resolution, "seed": seed, "device": device, "backbone": backbone, "classes": classes or "auto", "cache": cache}
-        config = TrainConfig.model_validate({"data": str(images), **{name: value for name, value in given.items() if value is not None}})
-        return cls(fit_clusters(config, progress), device=device, name=images.name)
+        if not images:
+            raise StegoError("no images to fit classes to; expected at least one")
+        folder = images[0].parent
+        given = {"data": folder, "resolution": resolution, "seed": seed, "device": device, "backbone": backbone, "classes": classes, "cache": cache}
+        config = load_settings(TrainConfig, file=None, overrides=[], fields=given)
+        return cls(fit_clusters(config, images, progress), device=device, name=folder.name)
 
     # What it knows -----------------------------------------------------------------------------------------------
 
@@ -103,8 +107,8 @@ class Segmenter:
             StegoError: ``classes`` is not between 1 and `max_classes`.
         """
         count = self.default_classes if classes is None else classes
-        if not 1 <= count <= self.max_classes:
-            raise StegoError(f"classes {count}: this segmenter has {self.max_classes} fine clusters; expected 1 to {self.max_classes}")
+        if not 1 <= count <= min(self.max_classes, IGNORED):
+            raise StegoError(f"classes {count}: this segmenter has {self.max_classes} fine clusters; expected 1 to {min(self.max_classes, IGNORED)}")
         return self._table(count)
 
     def _make_table(self, classes: int) -> ClassTable:
@@ -235,10 +239,14 @@ class Segmenter:
         return self.edited(Recolour(tuple(leaves), parse_color(color)))
 
     def merge(self, groups: Iterable[Iterable[int]]) -> Segmenter:
-        """Make one class of several, each given by its leaves."""
-        parts = [tuple(group) for group in groups]
+        """Make one class of several, each given by its leaves.
+
+        Raises:
+            StegoError: fewer than two different classes.
+        """
+        parts = {tuple(group) for group in groups}
         if len(parts) < 2:
-            raise StegoError("merge: expected two or more classes")
+            raise StegoError("merge: expected two or more different classes")
         return self.edited(Merge(tuple(sorted({leaf for group in parts for leaf in group}))))
 
     def split(self, leaves: Iterable[int]) -> Segmenter:

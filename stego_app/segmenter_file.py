@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from models.artifact import ArtifactError, read_artifact, write_artifact
 from models.backbone import Backbone, BackboneSpec, backbone_from_tensors
 from models.backbone_sources import DEFAULT, load_backbone
+from models.errors import StegoError
 from models.quantize import pack_state
 from stego_app.clusters import ClusterModel
 from stego_app.edits import Edit, edits_from_json, edits_to_json
@@ -101,19 +102,40 @@ def read_segmenter(path: Path) -> SegmenterModel:
     try:
         clusters = ClusterModel.from_tensors(_under(tensors, _CLUSTERS_PREFIX), header["clusters"])
         shares = tensors["shares"].double().numpy()
+        _check(clusters, shares)
         settings = SegmenterSettings.model_validate(header["settings"])
         name = str(header["backbone_name"])
         edits = edits_from_json(header.get("edits", []), len(shares))
+        provenance = dict(header.get("provenance", {}))
+        spec = BackboneSpec.from_header(header)
     except (KeyError, TypeError, ValueError, ValidationError) as error:
-        raise ArtifactError(f"{path}: the segmenter file's header is not complete ({error})") from error
-    spec = BackboneSpec.from_header(header)
+        raise ArtifactError(f"{path}: the segmenter file is not complete ({error})") from error
+    except StegoError as error:
+        raise ArtifactError(f"{path}: {error}") from error
     if name == DEFAULT:
         backbone = load_backbone(DEFAULT, spec.block)
         if backbone.fingerprint != header.get("backbone_fingerprint"):
             raise ArtifactError(f"{path}: made for another release's embedded backbone; train it again with `stego train`")
     else:
         backbone = backbone_from_tensors(_under(tensors, _BACKBONE_PREFIX), spec, None, origin=str(path))
-    return SegmenterModel(backbone, name, clusters, shares, settings, edits, header.get("provenance", {}))
+    return SegmenterModel(backbone, name, clusters, shares, settings, edits, provenance)
+
+
+def _check(clusters: ClusterModel, shares: npt.NDArray[np.float64]) -> None:
+    """That the tree joins every fine cluster once and the numbers are numbers.
+
+    Raises:
+        ValueError: says what does not fit.
+    """
+    leaves = len(clusters.fine)
+    if shares.shape != (leaves,) or not np.isfinite(shares).all() or (shares < 0).any():
+        raise ValueError(f"shares of shape {shares.shape} for {leaves} fine clusters")
+    rows = np.arange(leaves - 1)[:, None]
+    nodes = clusters.merges.ravel()
+    if (clusters.merges < 0).any() or (clusters.merges >= leaves + rows).any() or len(np.unique(nodes)) != len(nodes):
+        raise ValueError("merges do not form a tree")
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in clusters.to_tensors().values()):
+        raise ValueError("clusters hold values that are not finite")
 
 
 def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

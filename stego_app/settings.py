@@ -40,7 +40,7 @@ def load_settings(kind: type[Model], *, file: Path | None, overrides: Sequence[s
     for text in overrides:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise StegoError(f"--set {text}: expected name=value, e.g. --set crf.iterations=5")
+            raise StegoError(f"--set {text}: expected name=value, e.g. --set discovery.codes=256")
         _put(values, name.strip().split("."), _value(value.strip()))
     try:
         return kind.model_validate(values)

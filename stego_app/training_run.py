@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from models.backbone_sources import load_backbone
 from models.errors import StegoError
 from stego_app.classes import class_table
 from stego_app.clusters import ClusterModel
-from stego_app.data import Dataset, open_dataset
+from stego_app.data import Dataset, LabelRule, Sample, open_dataset
 from stego_app.discovery import DiscoverySettings, discover
 from stego_app.discovery.pair_cache import cached_crop_pairs
 from stego_app.features import FeatureCache
@@ -25,10 +25,12 @@ from stego_app.features.location import default_cache_folder
 from stego_app.features.neighbours import nearest_images
 from stego_app.progress import Progress, silent
 from stego_app.report.training_report import Histograms, TrainingReport, write_report
+from stego_app.segmentation import MAX_CLASSES
 from stego_app.segmenter import Segmenter
 from stego_app.segmenter_file import SegmenterModel, SegmenterSettings, save_segmenter
 from stego_app.training.calibration import PairHistograms, choose_shifts
 from stego_app.training.collapse import find_collapse
+from stego_app.training.shifts import check_shifts
 from stego_app.training.stego import StegoConfig, train_stego
 from stego_app.training_scores import label_reader, training_scores
 
@@ -37,6 +39,9 @@ _CHECKED_TOKENS = 20_000
 _SHARE_TOKENS = 100_000
 DEFAULT_CLASSES_STEGO = 27
 """What ``--classes auto`` means for STEGO's own objective, which has no way to choose: the number of its benchmarks."""
+
+
+_OTHER = {"auto": "shifts and steps belong to --objective stego", "stego": "it belongs to --objective auto"}
 
 
 class TrainConfig(BaseModel):
@@ -63,7 +68,7 @@ class TrainConfig(BaseModel):
     backbone: str = "default"
     block: int | None = Field(default=None, ge=0)
     objective: Literal["auto", "stego"] = "auto"
-    classes: int | Literal["auto"] = "auto"
+    classes: Annotated[int, Field(ge=1, le=MAX_CLASSES)] | Literal["auto"] = "auto"
     resolution: int = Field(default=336, ge=28, le=4096)
     crops: Literal["none", "five"] = "none"
     seed: int = Field(default=0, ge=0)
@@ -104,8 +109,11 @@ def train_segmenter(config: TrainConfig, out: Path, *, report: Path | None = Non
     Raises:
         StegoError: anything a user can mend: no images, an unknown backbone, too many classes, a full disk …
     """
-    if config.objective == "auto" and config.stego != StegoConfig():
-        raise StegoError("setting 'stego': shifts and steps belong to STEGO's own objective; add --objective stego")
+    unused = {"auto": "stego", "stego": "discovery"}[config.objective]
+    if unused in config.model_fields_set:
+        raise StegoError(f"setting '{unused}': means nothing to the objective '{config.objective}'; " + _OTHER[config.objective])
+    if config.objective == "stego":
+        check_shifts(config.stego.shifts)
     if out.suffix != ".safetensors":
         raise StegoError(f"--out {out}: expected a name that ends in .safetensors")
     dataset = open_dataset(config.data, split=config.split, layout=config.layout, labels=config.labels)
@@ -119,14 +127,15 @@ def train_segmenter(config: TrainConfig, out: Path, *, report: Path | None = Non
     return TrainResult(out, page, found.clusters.classes, len(model.shares), [*warnings, *found.notes])
 
 
-def fit_clusters(config: TrainConfig, progress: Progress = silent) -> SegmenterModel:
-    """Classes of ``config.data`` in closed form: no gradient step, no report, no file.
+def fit_clusters(config: TrainConfig, images: Sequence[Path], progress: Progress = silent) -> SegmenterModel:
+    """Classes of ``images`` in closed form: no gradient step, no report, no file. ``config.data`` only names where they come from.
 
     Raises:
         StegoError: see `train_segmenter`.
     """
     closed = config.model_copy(update={"discovery": config.discovery.model_copy(update={"head": "lookup"})})
-    dataset = open_dataset(config.data, split=config.split, layout=config.layout, labels=config.labels)
+    samples = [Sample(path, path.with_suffix("").as_posix()) for path in images]
+    dataset = Dataset("images", config.data, samples, None, LabelRule.plain(None))
     backbone = load_backbone(config.backbone, config.block)
     cache = _features(closed, dataset, backbone, progress)
     return _segmenter_model(closed, cache, backbone, _discovered(closed, dataset, cache, backbone, progress))
@@ -192,13 +201,18 @@ def _stego(config: TrainConfig, cache: FeatureCache, dataset: Dataset, progress:
 def _segmenter_model(config: TrainConfig, cache: FeatureCache, backbone: Backbone, found: _Found) -> SegmenterModel:
     provenance: dict[str, Any] = {
         "objective": config.objective,
-        "config": config.model_dump(mode="json"),
+        "config": _stored(config),
         "images": len(set(cache.paths)),
         "data_fingerprint": data_fingerprint(cache),
         "notes": list(found.notes),
     }
     shares = cluster_shares(found.clusters, cache, config.seed)
     return SegmenterModel(backbone, config.backbone, found.clusters, shares, SegmenterSettings(resolution=config.resolution), (), provenance)
+
+
+def _stored(config: TrainConfig) -> dict[str, Any]:
+    """The settings as they are kept: all of them, but for the other objective's."""
+    return config.model_dump(mode="json", exclude={{"auto": "stego", "stego": "discovery"}[config.objective]})
 
 
 def data_fingerprint(cache: FeatureCache) -> str:
@@ -272,7 +286,7 @@ def _histograms(config: TrainConfig, cache: FeatureCache) -> PairHistograms | No
     """The three pair kinds as STEGO's objective would see them, with the shifts it would be given; None for a single image."""
     if len(cache) < 2:
         return None
-    neighbours = nearest_images(cache.pooled, config.stego.neighbours)
+    neighbours = nearest_images(cache.pooled, min(config.stego.neighbours, len(cache) - 1))
     classes = DEFAULT_CLASSES_STEGO if config.classes == "auto" else config.classes
     classes = min(classes, sum(len(cache.tokens(index)) for index in range(len(cache))))
     return choose_shifts("quantile", cache, neighbours, classes, points=config.stego.side**2, batch=config.stego.batch, seed=config.seed)[1]

@@ -30,6 +30,8 @@ def classes(
     segmenter = Segmenter.load(model, device="cpu")
     editing = bool(rename or recolour or merge or split or ignore or undo)
     target = out or Path(model)
+    if out is not None and not editing:
+        raise StegoError("--out writes an edited segmenter, but no edit was given; expected --rename, --recolour, --merge, --split, --ignore or --undo")
     if editing and out is None and not target.is_file():
         raise StegoError(f"--out: '{model}' is built in and cannot be changed in place; name a file for the edited segmenter")
     segmenter = segmenter.undo(undo) if undo else segmenter
@@ -39,7 +41,9 @@ def classes(
     for label in split or []:
         segmenter = segmenter.split(before.leaves_of(label))
     for text in rename or []:
-        left, _, name = text.partition("=")
+        left, equals, name = text.partition("=")
+        if not equals:
+            raise StegoError(f"--rename {text}: expected LABEL=NAME, e.g. --rename 3=road")
         segmenter = segmenter.rename(before.leaves_of(_label(left, "--rename")), name)
     for text in recolour or []:
         left, _, color = text.partition("=")

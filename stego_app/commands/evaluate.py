@@ -19,6 +19,8 @@ def evaluate(
     crf: Annotated[str, typer.Option(help="'on', 'off' or 'both'.")] = "both",
     flip: Annotated[bool, typer.Option(help="Average with the mirrored image.")] = False,
     linear: Annotated[bool, typer.Option(help="Also train linear probes on features and codes (uses the labels).")] = True,
+    resolution: Annotated[int | None, typer.Option(min=28, max=4096, help="Short side for the backbone in pixels; the model's own if not given.")] = None,
+    window: Annotated[int | None, typer.Option(min=0, max=4096, help="Side of overlapping windows in pixels; 0 to see each image whole.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Score this many images only, evenly spaced.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
@@ -33,7 +35,7 @@ def evaluate(
         raise StegoError(f"--crf {crf}: expected on, off or both")
     dataset = open_dataset(data, split=split, layout=layout, labels=labels)
     segmenter = Segmenter.load(model, device=device)
-    settings = EvaluationSettings(classes=classes, crf=crf, flip=flip, linear_probe=linear, limit=limit)
+    settings = EvaluationSettings(classes=classes, crf=crf, flip=flip, linear_probe=linear, resolution=resolution, window=window, limit=limit)
     with terminal_progress() as progress:
         report = evaluate_segmenter(segmenter, dataset, settings, out, progress)
     typer.echo(report.as_markdown())

@@ -48,7 +48,7 @@ class Segments(Protocol):
     def palette(self, classes: int | None = None) -> Bytes:
         """Their colours (K, 3)."""
 
-    def encode(self, image: Bytes, *, flip: bool = False, resolution: int | None = None) -> Encoded:
+    def encode(self, image: Bytes, *, flip: bool = False, resolution: int | None = None, window: int | None = None) -> Encoded:
         """The patch tokens of an image (H, W, 3)."""
 
     def probabilities(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
@@ -69,6 +69,7 @@ class EvaluationSettings:
         linear_probe: train linear probes on every other image and score them on the rest.
         limit: score this many images only, evenly spaced.
         resolution: short side for the backbone in pixels; the segmenter's own if None.
+        window: side of overlapping windows in pixels, 0 for none; the segmenter's own if None.
         workers: processes for the CRF; one a core if None.
         seed: of the pixels that the probes are trained on.
     """
@@ -79,6 +80,7 @@ class EvaluationSettings:
     linear_probe: bool = True
     limit: int | None = None
     resolution: int | None = None
+    window: int | None = None
     workers: int | None = None
     seed: int = 0
 
@@ -219,7 +221,7 @@ class _Run:
                 self.failures.append((sample.key, str(error)))
                 continue
             label = self.space.column[stored]
-            encoded = self.segmenter.encode(image, flip=self.settings.flip, resolution=self.settings.resolution)
+            encoded = self.segmenter.encode(image, flip=self.settings.flip, resolution=self.settings.resolution, window=self.settings.window)
             if self.probes is not None:
                 tokens = {"features": encoded.tokens, "codes": self.segmenter.codes(encoded)}
                 self.probes.see(tokens, encoded.grid, label, training=number < self.trained_on)

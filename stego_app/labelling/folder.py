@@ -36,7 +36,7 @@ class LabellingSegmenter(Protocol):
     def class_names(self, classes: int | None = ...) -> list[str]: ...
     def palette(self, classes: int | None = ...) -> npt.NDArray[np.uint8]: ...
     def class_probabilities(
-        self, images: Sequence[npt.NDArray[np.uint8]], *, classes: int | None = ..., flip: bool = ..., resolution: int | None = ...
+        self, images: Sequence[npt.NDArray[np.uint8]], *, classes: int | None = ..., flip: bool = ..., resolution: int | None = ..., window: int | None = ...
     ) -> list[npt.NDArray[np.float32]]: ...
 
 
@@ -150,7 +150,8 @@ class _Run:
         images = [item.image for item in read if item.image is not None]
         options = self.settings
         try:
-            results = self.segmenter.class_probabilities(images, classes=options.classes, flip=options.flip, resolution=options.resolution) if images else []
+            given = {"classes": options.classes, "flip": options.flip, "resolution": options.resolution, "window": options.window}
+            results = self.segmenter.class_probabilities(images, **given) if images else []
         except Exception as error:
             # One image, or too many at once for the memory: each gets its own try.
             if len(read) == 1:

@@ -21,10 +21,11 @@ class LabelSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    classes: int | None = Field(default=None, ge=1, description="number of classes")
+    classes: int | None = Field(default=None, ge=1, le=255, description="number of classes")
     crf: bool = Field(default=True, description="refine edges with a dense CRF")
     flip: bool = Field(default=False, description="average with the mirrored image")
     resolution: int | None = Field(default=None, ge=1, description="short side for the backbone, in pixels")
+    window: int | None = Field(default=None, ge=0, description="side of overlapping windows in pixels, 0 to see each image whole")
     overlays: bool = Field(default=False, description="also write the colours over the pictures")
     batch_size: int = Field(default=4, ge=1, description="images a forward pass")
     jobs: int | None = Field(default=None, ge=1, description="processes for the CRF and the writing")

@@ -6,16 +6,19 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from models.artifact import ArtifactError, read_header, write_artifact
+from models.artifact import ArtifactError, read_artifact, read_header, write_artifact
 from models.backbone import Backbone, save_backbone
 from models.errors import StegoError
 from stego_app.cli import main
+from stego_app.images import find_images
 from stego_app.segmenter import Segmenter
 
 FAST = ["--set", "discovery.codes=32", "--set", "discovery.steps=20", "--set", "discovery.fine=12"]
@@ -43,7 +46,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 
 
 def train(monkeypatch: pytest.MonkeyPatch, images: Path, out: Path, backbone: Path, *more: object) -> int:
-    return run(monkeypatch, "train", images, "--out", out, "--backbone", backbone, "--resolution", 96, *FAST, *(FAST_STEGO if "stego" in more else ()), *more)
+    return run(monkeypatch, "train", images, "--out", out, "--backbone", backbone, "--resolution", 96, *(FAST_STEGO if "stego" in more else FAST), *more)
 
 
 @pytest.mark.parametrize("objective", ["auto", "stego"])
@@ -127,7 +130,7 @@ def test_an_interrupted_training_goes_on_to_the_same_result(image_folder: Path, 
 
 
 def test_fit_labels_a_folder_with_its_own_classes(image_folder: Path, backbone_file: Path) -> None:
-    segmenter = Segmenter.fit_folder(image_folder, classes=3, resolution=96, backbone=str(backbone_file))
+    segmenter = Segmenter.fit(find_images(image_folder), classes=3, resolution=96, backbone=str(backbone_file))
     labels = [segmenter(np.asarray(Image.open(path)), crf=False).labels for path in sorted(image_folder.glob("*.png"))]
     assert len(np.unique(np.concatenate([item.ravel() for item in labels]))) == 3
 
@@ -141,7 +144,7 @@ def test_edits_are_kept_in_the_file_and_undone(
     assert run(monkeypatch, "classes", out, "--rename", "0=ground", "--merge", "1,2", "--ignore", "3") == 0
     assert "ground" in capsys.readouterr().out
     edited = Segmenter.load(out)
-    assert edited.class_names() == ["ground", "class 2"]
+    assert edited.class_names() == ["ground", "class 1"]
     assert edited.fingerprint != before.fingerprint
     image = np.asarray(Image.open(image_folder / "photo0.png"))
     old, new = before(image, crf=False).labels, edited(image, crf=False).labels
@@ -158,10 +161,12 @@ def test_edits_are_kept_in_the_file_and_undone(
     ("arguments", "text"),
     [
         (["--classes", "many"], "--classes many"),
-        (["--classes", "5000"], "classes 5000"),
+        (["--classes", "5000"], "classes"),
+        (["--classes", "0"], "classes"),
+        (["--classes", "200"], "classes 200"),
         (["--objective", "magic"], "objective"),
         (["--shifts", "moon", "--objective", "stego"], "moon"),
-        (["--shifts", "potsdam"], "--objective stego"),
+        (["--shifts", "quantile"], "--objective stego"),
         (["--backbone", "vit_of_the_moon"], "vit_of_the_moon"),
         (["--block", "7"], "block 7"),
         (["--device", "tpu"], "tpu"),
@@ -238,8 +243,86 @@ def test_files_that_are_not_segmenters(backbone_file: Path, image_folder: Path, 
         Segmenter.load(out)
 
 
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda header, _: header["clusters"].update(classes=99), "do not fit each other"),
+        (lambda header, _: header["clusters"].update(temperature=-1.0), "temperature"),
+        (lambda header, _: header.update(provenance=[1]), "not complete"),
+        (lambda header, _: header.update(edits=[{"op": "merge", "leaves": [999]}]), "edit 'merge'"),
+        (lambda header, _: header.pop("backbone"), "does not describe a backbone"),
+        (lambda _, tensors: tensors["clusters.merges"].fill_(9999), "do not form a tree"),
+        (lambda _, tensors: tensors.update(shares=tensors["shares"][:-1].clone()), "shares of shape"),
+        (lambda _, tensors: tensors["clusters.fine"].fill_(float("nan")), "not finite"),
+    ],
+)
+def test_a_file_whose_parts_do_not_fit_is_refused_by_name(
+    change: Callable[[dict[str, Any], dict[str, Any]], object], text: str, image_folder: Path, backbone_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "t.safetensors"
+    Segmenter.fit(find_images(image_folder), classes=3, resolution=96, backbone=str(backbone_file)).save(out)
+    tensors, header = read_artifact(out, "segmenter")
+    change(header, tensors)
+    write_artifact(out, "segmenter", tensors, header)
+    with pytest.raises(StegoError, match=text) as raised:
+        Segmenter.load(out)
+    assert str(raised.value).startswith(str(out))
+
+
+def test_a_header_changed_by_hand_is_refused(image_folder: Path, backbone_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "t.safetensors"
+    Segmenter.fit(find_images(image_folder), classes=3, resolution=96, backbone=str(backbone_file)).save(out)
+    data = out.read_bytes()
+    assert data.count(b'\\"classes\\": 3,') >= 1
+    out.write_bytes(data.replace(b'\\"classes\\": 3,', b'\\"classes\\": 4,'))
+    with pytest.raises(ArtifactError, match="header does not match"):
+        Segmenter.load(out)
+
+
+def test_fitting_twice_never_takes_its_own_results_for_input(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = image_folder / "out"
+    options = ["--fit", "--classes", 2, "--resolution", 42, "--overlays", "--jobs", 1]
+    assert run(monkeypatch, "label", image_folder, out, *options) == 0
+    first = {path.name: path.read_bytes() for path in (out / "labels").rglob("*.png")}
+    written = (out / "manifest.jsonl").read_text()
+    assert run(monkeypatch, "label", image_folder, out, *options) == 0
+    assert {path.name: path.read_bytes() for path in (out / "labels").rglob("*.png")} == first
+    assert (out / "manifest.jsonl").read_text() == written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--fit", "--model", "default"], "--fit"),
+        (["--seed", "3"], "--seed"),
+        (["--model", "absent.safetensors"], "absent.safetensors"),
+        (["--classes", "200"], "classes 200"),
+        (["--device", "tpu"], "tpu"),
+    ],
+)
+def test_bad_label_options_are_one_line(
+    arguments: list[str], text: str, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "label", image_folder, tmp_path / "out", *arguments) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert text in error
+
+
+def test_outputs_that_cannot_be_written_are_one_line(
+    image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    assert run(monkeypatch, "demo", "--out", blocked) == 2
+    assert str(blocked) in capsys.readouterr().err
+    assert train(monkeypatch, image_folder, tmp_path / "t.safetensors", backbone_file, "--classes", 3, "--report", blocked) == 2
+    assert str(blocked) in capsys.readouterr().err
+    assert train(monkeypatch, image_folder, blocked / "t.safetensors", backbone_file, "--classes", 3) == 2
+    assert str(blocked) in capsys.readouterr().err
+
+
 def test_more_classes_than_the_segmenter_has(image_folder: Path, backbone_file: Path) -> None:
-    segmenter = Segmenter.fit_folder(image_folder, classes=3, resolution=96, backbone=str(backbone_file))
+    segmenter = Segmenter.fit(find_images(image_folder), classes=3, resolution=96, backbone=str(backbone_file))
     with pytest.raises(StegoError, match="fine clusters; expected 1 to"):
         segmenter.table(10_000)
     with pytest.raises(StegoError, match="expected \\(height, width, 3\\)"):

@@ -43,9 +43,15 @@ class ColourSegmenter:
         return np.array([(220, 30, 30), (30, 200, 30), (30, 30, 220)], dtype=np.uint8)
 
     def class_probabilities(
-        self, images: Sequence[npt.NDArray[np.uint8]], *, classes: int | None = None, flip: bool = False, resolution: int | None = None
+        self,
+        images: Sequence[npt.NDArray[np.uint8]],
+        *,
+        classes: int | None = None,
+        flip: bool = False,
+        resolution: int | None = None,
+        window: int | None = None,
     ) -> list[npt.NDArray[np.float32]]:
-        del classes, flip, resolution
+        del classes, flip, resolution, window
         self.batch_sizes.append(len(images))
         if any(image.shape[:2] in self.refuse for image in images):
             raise RuntimeError("out of\nmemory")
