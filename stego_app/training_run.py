@@ -30,13 +30,17 @@ from stego_app.segmenter import Segmenter
 from stego_app.segmenter_file import SegmenterModel, SegmenterSettings, save_segmenter
 from stego_app.training.calibration import PairHistograms, choose_shifts
 from stego_app.training.collapse import find_collapse
+from stego_app.training.fine_clusters import split_classes
 from stego_app.training.shifts import check_shifts
-from stego_app.training.stego import StegoConfig, train_stego
+from stego_app.training.stego import StegoConfig, codes_of, train_stego
 from stego_app.training_scores import label_reader, training_scores
 
 _SAMPLES = 8
 _CHECKED_TOKENS = 20_000
 _SHARE_TOKENS = 100_000
+FINE_STEGO = 64
+"""Fine clusters beneath the classes of STEGO's own objective, about."""
+
 DEFAULT_CLASSES_STEGO = 27
 """What ``--classes auto`` means for STEGO's own objective, which has no way to choose: the number of its benchmarks."""
 
@@ -186,13 +190,15 @@ def _stego(config: TrainConfig, cache: FeatureCache, dataset: Dataset, progress:
     states = (config.cache or default_cache_folder()) / "training"
     labels = label_reader(dataset, cache) if config.crops == "none" else None
     result = train_stego(cache, classes, config.stego, seed=config.seed, labels=labels, device=config.device, state_folder=states, progress=progress)
+    tokens, _ = cache.sample(_CHECKED_TOKENS, config.seed)
+    fine, merges = split_classes(codes_of(result.head, tokens), result.clusters, FINE_STEGO, config.seed)
     clusters = ClusterModel(
         mean=torch.zeros(cache.dim),
         metric=torch.eye(cache.dim),
         head=result.head,
-        fine=torch.from_numpy(result.clusters),
+        fine=torch.from_numpy(fine),
         temperature=0.1,
-        merges=result.merges,
+        merges=merges,
         classes=classes,
     )
     return _Found(clusters, [], {name: values for name, values in result.losses.items() if values}, result.histograms)
