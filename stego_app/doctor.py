@@ -7,13 +7,16 @@ import importlib.metadata
 import os
 import platform
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from models.errors import StegoError
 
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "scikit-learn", "faiss-cpu", "opencv-python-headless", "fastapi", "gradio", "safetensors", "pydantic")
-_IMPORTS = ("torchvision", "timm", "faiss", "cv2", "gradio")
+_IMPORTS = ("torch", "torchvision", "timm", "faiss", "cv2", "gradio")
+_REINSTALL = "uv sync --reinstall"
 _ENOUGH_DISK = 2_000_000_000
 
 
@@ -29,8 +32,31 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """Look at everything that stego uses on this machine."""
-    return [_python(), *(_package(name) for name in _PACKAGES), *(_import(name) for name in _IMPORTS), _opencv(), _device(), _crf(), _cache(), *_weights()]
+    """Look at everything that stego uses on this machine. Never raises: on a broken install every look may fail, and that is a finding."""
+    looks: list[tuple[str, Callable[[], Check]]] = [
+        ("python", _python),
+        *((name, partial(_package, name)) for name in _PACKAGES),
+        *((f"import {name}", partial(_import, name)) for name in _IMPORTS),
+        ("one OpenCV", _opencv),
+        ("device", _device),
+        ("dense CRF", _crf),
+        ("feature cache", _cache),
+        ("embedded backbone", _backbone_weights),
+        ("embedded segmenter", _segmenter_weights),
+    ]
+    return [_guarded(name, look) for name, look in looks]
+
+
+def _guarded(name: str, look: Callable[[], Check]) -> Check:
+    try:
+        return look()
+    except Exception as error:  # whatever it raises is what the user has to see
+        return Check(name, False, _in_words(error), _REINSTALL)
+
+
+def _in_words(error: Exception) -> str:
+    """The error in one line."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
 def _python() -> Check:
@@ -51,7 +77,7 @@ def _import(name: str) -> Check:
     try:
         importlib.import_module(name)
     except Exception as error:  # whatever it raises is what the user has to see
-        return Check(f"import {name}", False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", "uv sync --reinstall")
+        return Check(f"import {name}", False, _in_words(error), _REINSTALL)
     return Check(f"import {name}", True, "works")
 
 
@@ -100,17 +126,23 @@ def _cache() -> Check:
     return Check("feature cache", free > _ENOUGH_DISK, f"{folder} holds {used / 1e6:.0f} MB; {free / 1e9:.0f} GB free", remedy)
 
 
-def _weights() -> list[Check]:
-    from models.artifact import read_artifact
+def _backbone_weights() -> Check:
     from models.backbone_sources import default_backbone_path
+
+    return _weights("backbone", default_backbone_path())
+
+
+def _segmenter_weights() -> Check:
     from stego_app.segmenter_file import default_segmenter_path
 
-    checks: list[Check] = []
-    for kind, path in (("backbone", default_backbone_path()), ("segmenter", default_segmenter_path())):
-        try:
-            read_artifact(path, kind)
-        except StegoError as error:
-            checks.append(Check(f"embedded {kind}", False, str(error), "uv sync --reinstall-package stego-app"))
-        else:
-            checks.append(Check(f"embedded {kind}", True, f"{Path(path).stat().st_size / 1e6:.1f} MB, checksum holds"))
-    return checks
+    return _weights("segmenter", default_segmenter_path())
+
+
+def _weights(kind: str, path: Path) -> Check:
+    from models.artifact import read_artifact
+
+    try:
+        read_artifact(path, kind)
+    except StegoError as error:
+        return Check(f"embedded {kind}", False, str(error), "uv sync --reinstall-package stego-app")
+    return Check(f"embedded {kind}", True, f"{path.stat().st_size / 1e6:.1f} MB, checksum holds")

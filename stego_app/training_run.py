@@ -24,6 +24,7 @@ from stego_app.features import FeatureCache
 from stego_app.features.location import default_cache_folder
 from stego_app.features.neighbours import nearest_images
 from stego_app.progress import Progress, silent
+from stego_app.report.html import reduced
 from stego_app.report.training_report import Histograms, TrainingReport, write_report
 from stego_app.segmentation import MAX_CLASSES
 from stego_app.segmenter import Segmenter
@@ -33,7 +34,7 @@ from stego_app.training.collapse import find_collapse
 from stego_app.training.fine_clusters import split_classes
 from stego_app.training.shifts import check_shifts
 from stego_app.training.stego import StegoConfig, codes_of, train_stego
-from stego_app.training_scores import label_reader, training_scores
+from stego_app.training_scores import training_scores
 
 _SAMPLES = 8
 _CHECKED_TOKENS = 20_000
@@ -123,7 +124,7 @@ def train_segmenter(config: TrainConfig, out: Path, *, report: Path | None = Non
     dataset = open_dataset(config.data, split=config.split, layout=config.layout, labels=config.labels)
     backbone = load_backbone(config.backbone, config.block)
     cache = _features(config, dataset, backbone, progress)
-    found = _stego(config, cache, dataset, progress) if config.objective == "stego" else _discovered(config, dataset, cache, backbone, progress)
+    found = _stego(config, cache, progress) if config.objective == "stego" else _discovered(config, dataset, cache, backbone, progress)
     model = _segmenter_model(config, cache, backbone, found)
     save_segmenter(out, model)
     warnings = collapse_warnings(model, cache, config.seed, config.objective)
@@ -185,11 +186,10 @@ def _discovered(config: TrainConfig, dataset: Dataset, cache: FeatureCache, back
     return _Found(discovery.model, discovery.notes, {"cosine to the target code": discovery.losses} if discovery.losses else {})
 
 
-def _stego(config: TrainConfig, cache: FeatureCache, dataset: Dataset, progress: Progress) -> _Found:
+def _stego(config: TrainConfig, cache: FeatureCache, progress: Progress) -> _Found:
     classes = DEFAULT_CLASSES_STEGO if config.classes == "auto" else config.classes
     states = (config.cache or default_cache_folder()) / "training"
-    labels = label_reader(dataset, cache) if config.crops == "none" else None
-    result = train_stego(cache, classes, config.stego, seed=config.seed, labels=labels, device=config.device, state_folder=states, progress=progress)
+    result = train_stego(cache, classes, config.stego, seed=config.seed, device=config.device, state_folder=states, progress=progress)
     tokens, _ = cache.sample(_CHECKED_TOKENS, config.seed)
     fine, merges = split_classes(codes_of(result.head, tokens), result.clusters, FINE_STEGO, config.seed)
     clusters = ClusterModel(
@@ -262,14 +262,14 @@ def _report(
     for number, sample in enumerate(chosen):
         if sample.image not in unreadable:
             image = dataset.read_image(sample)
-            samples.append((sample.key, image, segmenter(image).overlay()))
+            samples.append((sample.key, reduced(image), reduced(segmenter(image).overlay())))
         progress("report", number + 1, len(chosen))
+    scored = training_scores(model.clusters, dataset, cache, model.shares, seed=config.seed, progress=progress)
     histograms = found.histograms or _histograms(config, cache)
     shown = Histograms(histograms.edges, histograms.densities, histograms.shifts, f"shifts: {histograms.source}") if histograms else None
     images = len(set(cache.paths))
-    lead = (
-        f"{images} images, {len(segmenter.table().classes)} classes of {segmenter.max_classes} fine clusters, objective {config.objective}. No label was used."
-    )
+    classes = f"{len(segmenter.table().classes)} classes of {segmenter.max_classes} fine clusters"
+    lead = f"{images} images, {classes}, objective {config.objective}. No label was used in training."
     return write_report(
         folder,
         TrainingReport(
@@ -277,13 +277,13 @@ def _report(
             lead=lead,
             table=segmenter.table(),
             warnings=warnings,
-            notes=found.notes,
+            notes=[*found.notes, *scored.notes],
             samples=samples,
             config=config.model_dump(mode="json"),
             histograms=shown,
             losses=found.losses,
-            scores=training_scores(model.clusters, dataset, cache, model.shares) if config.crops == "none" else (),
-            failures=[(str(failure.path), failure.reason) for failure in cache.failures],
+            scores=scored.rows,
+            failures=[*((str(failure.path), failure.reason) for failure in cache.failures), *scored.failures],
         ),
     )
 

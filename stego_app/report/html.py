@@ -39,6 +39,13 @@ def picture(png: bytes, alt: str, kind: str = "png") -> str:
     return f'<img alt="{escape(alt, quote=True)}" src="data:image/{kind};base64,{base64.b64encode(png).decode()}">'
 
 
+def reduced(image: npt.NDArray[np.uint8], side: int = 960) -> npt.NDArray[np.uint8]:
+    """``image`` (H, W, 3) with its longer side at most ``side`` pixels: all that a page needs of it while others are collected."""
+    shown = Image.fromarray(image)
+    shown.thumbnail((side, side))
+    return np.array(shown)
+
+
 def photo(image: npt.NDArray[np.uint8], alt: str, width: int = 640) -> str:
     """A photograph or overlay (H, W, 3) inside the page, as JPEG of at most ``width`` pixels."""
     shown = Image.fromarray(image)

@@ -68,7 +68,7 @@ def write_report(folder: Path, report: TrainingReport) -> Path:
         ("Class sizes", html.picture(plots["cluster_sizes"], "share of patches in each class")),
         ("Similarity of pairs of patches", html.picture(plots["similarities"], "histograms of similarity") if "similarities" in plots else ""),
         ("Loss", html.picture(plots["losses"], "loss against step") if "losses" in plots else ""),
-        ("Images that could not be read", html.table(["file", "reason"], report.failures)),
+        ("Images and labels that were left out", html.table(["file", "reason"], report.failures)),
         ("Settings", f"<pre>{escape(json.dumps(dict(report.config), indent=1, default=str))}</pre>"),
     ]
     summary = {

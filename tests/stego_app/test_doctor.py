@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -58,3 +63,45 @@ def test_a_cache_that_cannot_be_written_is_found(tmp_path: Path, monkeypatch: py
     check = by_name()["feature cache"]
     assert not check.ok
     assert "STEGO_CACHE" in check.remedy
+
+
+@pytest.mark.parametrize("broken", ["timm", "torch"])
+def test_a_package_that_does_not_import_is_a_finding_with_a_remedy(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever needs it fails too, and must not take the other lines along."""
+    real = importlib.import_module
+
+    def stubbed(name: str) -> ModuleType:
+        if name == broken:
+            raise ImportError(f"{broken}: undefined symbol\nsecond line")
+        return real(name)
+
+    def fail() -> doctor.Check:
+        raise ImportError("undefined symbol")
+
+    monkeypatch.setattr(importlib, "import_module", stubbed)
+    monkeypatch.setattr(doctor, "_device", fail)
+    monkeypatch.setattr(doctor, "_backbone_weights", fail)
+    found = by_name()
+    for name in (f"import {broken}", "device", "embedded backbone"):
+        assert not found[name].ok
+        assert "ImportError: " in found[name].found
+        assert "\n" not in found[name].found
+        assert found[name].remedy == "uv sync --reinstall"
+    assert found["import cv2"].ok
+    assert found["embedded segmenter"].ok
+
+
+def test_the_command_shows_a_broken_install_without_a_traceback(tmp_path: Path) -> None:
+    """A timm that raises as it is imported, in a process of its own: every line that needs it is a MISS."""
+    (tmp_path / "timm.py").write_text("raise ImportError('built for another torch')\n")
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join([str(tmp_path), str(root)])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "STEGO_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-m", "stego_app.cli", "doctor"], capture_output=True, text=True, cwd=root, env=environment, check=False)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode == 1
+    [line] = [line for line in done.stdout.splitlines() if "import timm" in line]
+    assert line.startswith("MISS")
+    assert "built for another torch" in line
+    assert "uv sync" in line
+    assert any(line.startswith("ok") and "import cv2" in line for line in done.stdout.splitlines())
