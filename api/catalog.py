@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,15 +23,16 @@ class Catalog:
     """Segmenters by name, the first being the default.
 
     Raises:
-        StegoError: no segmenter, or a name that does not fit into a URL.
+        StegoError: no segmenter, a name that does not fit into a URL, or a segmenter whose description is not fit for JSON.
     """
 
     def __init__(self, segmenters: Mapping[str, SegmenterLike]) -> None:
         if not segmenters:
             raise StegoError("--model: expected at least one segmenter to serve")
-        for name in segmenters:
+        for name, segmenter in segmenters.items():
             if not _NAME.fullmatch(name):
                 raise StegoError(f"--model: '{name}' cannot be a model's name; expected 1 to 64 letters, digits, dots, dashes and underscores")
+            _check_description(name, segmenter)
         self._segmenters = MappingProxyType(dict(segmenters))
 
     @property
@@ -52,6 +54,18 @@ class Catalog:
             return self._segmenters[name or self.default]
         except KeyError:
             raise UnknownModelError(f"model: no model of that name; expected one of {', '.join(self.names())}") from None
+
+
+def _check_description(name: str, segmenter: SegmenterLike) -> None:
+    """Have a segmenter describe itself once, so that a file with an odd provenance is told at the start, not by failing requests.
+
+    Raises:
+        StegoError: it cannot, or not in JSON.
+    """
+    try:
+        json.dumps(segmenter.info(), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise StegoError(f"--model {name}: the segmenter's provenance cannot be shown ({error}); expected names with JSON values") from error
 
 
 def load_catalog(settings: ServiceSettings) -> Catalog:

@@ -15,7 +15,7 @@ class SegmentOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    classes: int | None = Field(default=None, ge=2, description="Number of classes (granularity), from 2 to the model's maximum; the model's own if absent.")
+    classes: int | None = Field(default=None, ge=1, description="Number of classes (granularity), from 1 to the model's maximum; the model's own if absent.")
     crf: bool = Field(default=True, description="Sharpen borders with a dense CRF; false is faster.")
     flip: bool = Field(default=False, description="Average with the mirrored image; slower, a little more accurate.")
     alpha: float = Field(default=0.5, ge=0.0, le=1.0, description="Opacity of the colours in an overlay, 0 to 1.")

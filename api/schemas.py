@@ -44,8 +44,8 @@ class SegmentSummary(BaseModel):
                 "model": "default",
                 "granularity": 27,
                 "classes": [
-                    {"id": 3, "name": "class 4", "color": "#4daf4a", "pixels": 163968, "share": 0.6, "score": 0.93},
-                    {"id": 0, "name": "class 1", "color": "#377eb8", "pixels": 109312, "share": 0.4, "score": 0.88},
+                    {"id": 3, "name": "class 3", "color": "#4daf4a", "pixels": 163968, "share": 0.6, "score": 0.93},
+                    {"id": 0, "name": "class 0", "color": "#377eb8", "pixels": 109312, "share": 0.4, "score": 0.88},
                 ],
                 "ignored": {"pixels": 0, "share": 0.0},
                 "timing_ms": {"queue": 0.1, "decode": 6.2, "segment": 412.7},

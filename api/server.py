@@ -14,6 +14,8 @@ from api.app import create_app
 from api.settings import ServiceSettings
 from models.errors import StegoError
 
+_BACKLOG = 128  # connections that the system holds until they are taken
+
 
 def serve(settings: ServiceSettings) -> None:
     """Serve until interrupted; requests under way get ``settings.shutdown_grace`` seconds to finish.
@@ -25,6 +27,7 @@ def serve(settings: ServiceSettings) -> None:
     with listener:
         _log_to_stderr()
         app = create_app(settings)
+        listen(listener, settings)
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         print(f"stego: serving on http://{shown}:{port} (REST at /v1{', page at /' if settings.ui else ''}); Ctrl-C stops", file=sys.stderr, flush=True)
@@ -50,6 +53,8 @@ class _Server(uvicorn.Server):
 def bind(host: str, port: int) -> socket.socket:
     """A socket bound to ``host`` and ``port``, before models are loaded, so that a port in use is told at once.
 
+    It does not listen yet: until `listen`, connections are refused rather than left waiting for models to load.
+
     Raises:
         StegoError: the port is in use or not allowed, or the address is not this machine's.
     """
@@ -61,11 +66,26 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(128)
     except OSError as error:
         listener.close()
-        raise StegoError(f"--port {port}: cannot listen on {host}:{port} ({error.strerror}); choose another with --port, or 0 for a free one") from None
+        raise _cannot_listen(host, port, error) from None
     return listener
+
+
+def listen(listener: socket.socket, settings: ServiceSettings) -> None:
+    """Take connections from now on.
+
+    Raises:
+        StegoError: another process has begun to listen there since `bind`.
+    """
+    try:
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        raise _cannot_listen(settings.host, settings.port, error) from None
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> StegoError:
+    return StegoError(f"--port {port}: cannot listen on {host}:{port} ({error.strerror}); choose another with --port, or 0 for a free one")
 
 
 def _log_to_stderr() -> None:

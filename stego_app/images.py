@@ -35,6 +35,10 @@ class ImageError(StegoError):
     """An image that cannot be read. The message is ``name: reason``."""
 
 
+class TooManyPixelsError(ImageError):
+    """An image whose header declares more pixels than are allowed."""
+
+
 def read_image(source: Path | bytes | BinaryIO, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """Read one image as (H, W, 3) uint8 RGB, turned upright as its EXIF orientation says.
 
@@ -77,6 +81,22 @@ def read_index_image(source: Path | bytes | BinaryIO, *, name: str | None = None
             return np.asarray(image).astype(np.int64)
         except Exception as error:  # as above
             raise ImageError(f"{shown}: the image data are truncated or damaged ({_one_line(error)})") from error
+
+
+def image_size(data: bytes, name: str, max_pixels: int) -> tuple[int, int]:
+    """Width and height that the header of an image file declares, before its EXIF orientation is applied; no pixel is decoded.
+
+    Args:
+        data: the bytes of the file.
+        name: what messages call the image.
+        max_pixels: the most pixels the header may declare.
+
+    Raises:
+        TooManyPixelsError: it declares more.
+        ImageError: empty, not an image, or a damaged header.
+    """
+    with _stream(data, name) as stream, _opened(stream, name, max_pixels) as image:
+        return image.size
 
 
 def find_images(root: Path) -> list[Path]:
@@ -148,7 +168,7 @@ def _opened(stream: BinaryIO, shown: str, max_pixels: int) -> Iterator[Image.Ima
             if image.format == "TIFF":
                 image.getexif().get(_ORIENTATION_TAG)  # loading asks for it too, and would warn of an odd tag there
         except Image.DecompressionBombError as error:
-            raise ImageError(f"{shown}: declares more than {max_pixels:,} pixels; refused before decoding") from error
+            raise TooManyPixelsError(f"{shown}: declares more than {max_pixels:,} pixels; refused before decoding") from error
         except UnidentifiedImageError as error:
             raise ImageError(f"{shown}: not an image, or its header is damaged or of an unsupported kind") from error
         except Exception as error:  # as above: a damaged header can make a plugin raise anything
@@ -156,7 +176,7 @@ def _opened(stream: BinaryIO, shown: str, max_pixels: int) -> Iterator[Image.Ima
         width, height = image.size
         if width * height > max_pixels:
             image.close()
-            raise ImageError(f"{shown}: declares {width} × {height} pixels, more than {max_pixels:,}; refused before decoding")
+            raise TooManyPixelsError(f"{shown}: declares {width} × {height} pixels, more than {max_pixels:,}; refused before decoding")
     with image:
         yield image
 

@@ -5,10 +5,12 @@ Classes, names, colours and edits come from the real class table, so that only t
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from scipy.cluster.hierarchy import linkage
 
 from models.errors import StegoError
 from stego_app.classes import IGNORED, ClassTable, class_table, split_in_two
-from stego_app.edits import Edit, Ignore, Merge, Rename, Split, checked_name
+from stego_app.edits import Edit, Ignore, Merge, Rename, Split, checked_name, edits_to_json
 
 LEAVES = 27  # three levels of red, green and blue
 SHARES = np.linspace(2, 1, LEAVES) / np.linspace(2, 1, LEAVES).sum()
@@ -130,6 +132,9 @@ class FakeSegmenter:
         if steps > len(self.edits):
             raise StegoError(f"undo {steps}: there are only {len(self.edits)} edits to take back")
         return replace(self, edits=self.edits[: len(self.edits) - steps])
+
+    def save(self, path: str | Path) -> None:
+        Path(path).write_text(json.dumps(edits_to_json(self.edits)))
 
     def _with(self, edit: Edit) -> FakeSegmenter:
         return replace(self, edits=(*self.edits, edit))

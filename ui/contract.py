@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -51,6 +52,7 @@ class SegmenterLike(Protocol):
     def split(self, leaves: tuple[int, ...]) -> Self: ...
     def ignore(self, leaves: tuple[int, ...]) -> Self: ...
     def undo(self, count: int = ...) -> Self: ...
+    def save(self, path: str | Path) -> None: ...
 
 
 class CatalogLike(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ import numpy.typing as npt
 from models.errors import StegoError
 from stego_app.images import read_image
 from ui.contract import CatalogLike
+from ui.downloads import Downloads
 from ui.pictures import Layers, layers, reduce_picture, share_text
-from ui.sitting import Sitting, Sittings, begin, decode_again, edit, undo
+from ui.sitting import Sitting, Sittings, begin, decode_again, edit, file_stem, undo
 
 T = TypeVar("T")
 Runner = Callable[[Callable[[], Any]], Any]
@@ -33,8 +33,6 @@ class View:
     status: str
     choices: list[tuple[str, int]]
     own_edits: int
-    index_file: str
-    overlay_file: str
 
 
 class Desk:
@@ -43,15 +41,16 @@ class Desk:
     Args:
         catalog: the segmenters on offer.
         max_pixels: largest image taken.
+        files: folder for downloads, of this process alone.
         run: where segmenting happens; at once, in the calling thread, if None.
     """
 
-    def __init__(self, catalog: CatalogLike, *, max_pixels: int, run: Runner | None = None) -> None:
+    def __init__(self, catalog: CatalogLike, *, max_pixels: int, files: Path, run: Runner | None = None) -> None:
         self.catalog = catalog
         self._max_pixels = max_pixels
         self._run = run or (lambda work: work())
         self._sittings = Sittings(max_pixels * _HELD_IMAGES)
-        self._folder = tempfile.TemporaryDirectory(prefix="stego-page-")
+        self._downloads = Downloads(files)
 
     def open(self, tab: str, path: Path, model: str, *, classes: int, crf: bool) -> Sitting:
         """Segment the image file at ``path``.
@@ -97,11 +96,31 @@ class Desk:
         return sitting
 
     def drop(self, tab: str) -> None:
-        """Forget the image of ``tab``."""
+        """Forget the image of ``tab`` and what it has downloaded."""
         self._sittings.drop(tab)
+        self._downloads.drop(tab)
+
+    def download(self, tab: str, kind: str, alpha: float) -> Path:
+        """Write a file for ``tab`` to fetch; it stays until the tab's next one, or until its image is dropped.
+
+        Args:
+            kind: "index" (PNG with palette), "overlay" (JPEG), both at the image's own size, or "segmenter" (with this person's edits).
+
+        Raises:
+            StegoError: there is no image (any more), or the disk is full.
+        """
+        sitting = self.need(tab)
+        segmentation = sitting.segmentation
+        if kind == "index":
+            return self._downloads.write(tab, f"{sitting.stem}-classes.png", lambda path: path.write_bytes(segmentation.to_index_png()))
+        if kind == "overlay":
+            return self._downloads.write(tab, f"{sitting.stem}-overlay.jpg", lambda path: path.write_bytes(segmentation.to_overlay_jpeg(alpha)))
+        if kind == "segmenter":
+            return self._downloads.write(tab, f"{file_stem(sitting.model)}-edited.safetensors", sitting.segmenter.save)
+        raise ValueError(kind)
 
     def view(self, sitting: Sitting, alpha: float) -> View:
-        """What to show of ``sitting``; writes the two files to download."""
+        """What to show of ``sitting``."""
         segmentation = sitting.segmentation
         size = (sitting.picture.shape[0], sitting.picture.shape[1])
         areas = segmentation.areas()
@@ -114,16 +133,8 @@ class Desk:
             status=f"{width} × {height} pixels · {len(areas)} of {len(segmentation.names)} classes are in this image · {sitting.seconds:.1f} s",
             choices=[(f"{area['name']} · {share_text(area['share'])}", int(area["label"])) for area in areas],
             own_edits=sitting.own_edits,
-            index_file=self._write(f"{sitting.stem}-classes.png", segmentation.to_index_png()),
-            overlay_file=self._write(f"{sitting.stem}-overlay.jpg", segmentation.to_overlay_jpeg(alpha)),
         )
 
     def _keep(self, tab: str, sitting: Sitting) -> Sitting:
         self._sittings.put(tab, sitting)
         return sitting
-
-    def _write(self, name: str, data: bytes) -> str:
-        # A folder each, so that tabs with equal names never meet; Gradio moves the files into its own cache.
-        path = Path(tempfile.mkdtemp(dir=self._folder.name)) / name
-        path.write_bytes(data)
-        return str(path)

@@ -171,4 +171,4 @@ class Sittings:
 
 
 def _in_range(classes: int, segmenter: SegmenterLike) -> int:
-    return min(max(2, classes), segmenter.max_classes)
+    return min(max(1, classes), segmenter.max_classes)

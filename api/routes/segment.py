@@ -42,7 +42,7 @@ def segment_router(settings: ServiceSettings, catalog: Catalog, worker: Inferenc
         name = options.model or catalog.default
         segmenter = _segmenter(catalog, name)
         if options.classes is not None and options.classes > segmenter.max_classes:
-            message = f"classes: {options.classes} is more than this model's {segmenter.max_classes}; expected 2 to {segmenter.max_classes}"
+            message = f"classes: {options.classes} is more than this model's {segmenter.max_classes}; expected 1 to {segmenter.max_classes}"
             raise ApiError(422, "invalid_option", message, field="classes")
         check_header(upload.image, settings.max_pixels)
         job = Job(upload.image, segmenter, name, options, answer, settings.max_pixels, time.perf_counter())

@@ -14,6 +14,7 @@ from live_server import running
 from sample_photo import photo
 
 from api import ServiceSettings, create_app
+from api.errors import ApiError
 
 PHOTO = photo()
 PNG = {"Content-Type": "image/png"}
@@ -67,7 +68,7 @@ def test_bad_images_raw_and_multipart(client: httpx.Client, content: bytes, stat
 @pytest.mark.parametrize(
     ("options", "field", "code"),
     [
-        ({"classes": "1"}, "classes", "invalid_option"),
+        ({"classes": "0"}, "classes", "invalid_option"),
         ({"classes": "28"}, "classes", "invalid_option"),
         ({"classes": "99999999999999999999999"}, "classes", "invalid_option"),
         ({"classes": "-3"}, "classes", "invalid_option"),
@@ -87,6 +88,16 @@ def test_bad_options_in_query_and_form(client: httpx.Client, options: dict[str, 
     message = check(client.post("/v1/segment", content=PHOTO, headers=PNG, params=options), status, code, field)
     assert field in message
     check(client.post("/v1/segment", files={"image": PHOTO}, data=options), status, code, field)
+
+
+def test_a_pixel_limit_above_pillows_own_is_honoured() -> None:
+    from api.upload import check_header
+
+    large = bomb(20_000, 10_000)
+    check_header(large, 200_000_000)
+    with pytest.raises(ApiError, match="declares 20000 × 10000 pixels, more than 199,999,999") as caught:
+        check_header(large, 199_999_999)
+    assert (caught.value.status_code, caught.value.code) == (413, "too_many_pixels")
 
 
 def test_an_option_given_twice(client: httpx.Client) -> None:

@@ -14,15 +14,19 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from live_server import running
 from PIL import Image
 from sample_photo import photo
 
+from api import ServiceSettings, create_app
+from api.catalog import Catalog
 from models.backbone import Backbone
 from models.head import SegmentationHead
 from stego_app.clusters import ClusterModel
 from stego_app.images import read_image
 from stego_app.segmenter import Segmenter
 from stego_app.segmenter_file import SegmenterModel, SegmenterSettings, save_segmenter
+from ui.desk import Desk
 
 FINE = 6
 
@@ -75,6 +79,21 @@ def test_the_command_serves_what_python_gives(model_file: Path) -> None:
     means = {entry["id"]: expected.scores[expected.labels == entry["id"]].mean() for entry in summary["classes"]}
     assert {entry["id"]: entry["score"] for entry in summary["classes"]} == pytest.approx(means, abs=1e-4)
     assert (described["classes"], described["max_classes"]) == (4, FINE)
+
+
+def test_classes_edited_on_the_page_are_served(model_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(photo(64, 96))
+    desk = Desk(Catalog({"tiny": Segmenter.load(model_file, device="cpu")}), max_pixels=100_000, files=tmp_path)
+    label = int(desk.open("tab", tmp_path / "photo.png", "tiny", classes=4, crf=False).segmentation.labels[0, 0])
+    desk.edit("tab", "rename", [label], "sky")
+    file = desk.download("tab", "segmenter", 0.5)
+    app = create_app(ServiceSettings(models=(str(file),), device="cpu", ui=False))
+    with running(app) as url:
+        described = httpx.get(f"{url}/v1/models/tiny-edited").json()
+        whole = httpx.post(f"{url}/v1/segment", files={"image": photo(64, 96)}, data={"classes": "1"}, timeout=60).json()
+    assert described["class_table"][label]["name"] == "sky"
+    assert described["info"]["edits"] == 1
+    assert [entry["share"] for entry in whole["classes"]] == [1.0]
 
 
 def test_a_port_in_use_and_a_missing_file_are_one_line_with_code_2(tmp_path: Path) -> None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
+from typing import Any
 
 import httpx
 import pytest
 from fake_segmenter import FakeSegmenter
+from fastapi import FastAPI
 from live_server import running
 
 from api import ServiceSettings, create_app, serve
 from api.catalog import Catalog
-from api.server import bind
+from api.server import bind, listen
 from models.errors import StegoError
 
 
 def test_a_port_in_use_is_one_line() -> None:
     with bind("127.0.0.1", 0) as taken:
+        listen(taken, ServiceSettings())
         port = taken.getsockname()[1]
         with pytest.raises(StegoError, match=rf"^--port {port}: cannot listen on 127\.0\.0\.1:{port} \(Address already in use\); choose another") as caught:
             serve(ServiceSettings(port=port))
@@ -34,6 +38,42 @@ def test_an_address_of_another_machine_is_one_line() -> None:
 def test_a_missing_model_is_told_before_serving() -> None:
     with pytest.raises(StegoError, match=r"absent\.safetensors"):
         serve(ServiceSettings(models=("absent.safetensors",), port=0))
+
+
+def test_connections_are_refused_until_the_models_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bind("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    refused: list[bool] = []
+
+    def load(_: ServiceSettings) -> FastAPI:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except ConnectionRefusedError:
+            refused.append(True)
+        raise StegoError("loaded no model")
+
+    monkeypatch.setattr("api.server.create_app", load)
+    with pytest.raises(StegoError, match="loaded no model"):
+        serve(ServiceSettings(port=port))
+    assert refused == [True]
+
+
+def test_a_port_lost_while_the_models_were_loading_is_one_line() -> None:
+    with bind("127.0.0.1", 0) as ours:
+        port = ours.getsockname()[1]
+        with bind("127.0.0.1", port) as theirs:
+            listen(theirs, ServiceSettings(port=port))
+            with pytest.raises(StegoError, match=rf"^--port {port}: cannot listen .*Address already in use"):
+                listen(ours, ServiceSettings(port=port))
+
+
+@pytest.mark.parametrize("provenance", ["a text", 7, None, [1, 2], {"score": float("nan")}, {"when": object()}])
+def test_a_provenance_that_cannot_be_shown_is_told_before_serving(provenance: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = FakeSegmenter()
+    monkeypatch.setattr(odd, "info", lambda: {"name": "odd", "provenance": dict(provenance)})  # as the real segmenter has it
+    with pytest.raises(StegoError, match=r"^--model odd: the segmenter's provenance cannot be shown") as caught:
+        Catalog({"default": FakeSegmenter(), "odd": odd})
+    assert "\n" not in str(caught.value)
 
 
 def test_two_models_of_one_name() -> None:

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from models.errors import StegoError
-from stego_app.images import ImageError, find_images, read_image, read_index_image, turn_upright
+from stego_app.images import ImageError, TooManyPixelsError, find_images, image_size, read_image, read_index_image, turn_upright
 
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -423,3 +423,38 @@ def test_find_images_refuses_missing_file_and_empty(tmp_path: Path) -> None:
             find_images(root)
         assert one_line(error).startswith(f"{root}: ")
         assert reason in str(error.value)
+
+
+def test_the_declared_size_of_an_image() -> None:
+    assert image_size(encoded(Image.fromarray(PIXELS), "PNG"), "image", 54) == (9, 6)
+    assert image_size(png_declaring(20_000, 10_000), "image", 200_000_000) == (20_000, 10_000)  # above Pillow's own limit of 179 million
+
+
+@pytest.mark.parametrize(("width", "height", "limit"), [(9, 6, 53), (20_000, 10_000, 199_999_999), (60_000, 60_000, 40_000_000)])
+def test_a_declared_size_above_the_limit(width: int, height: int, limit: int) -> None:
+    with pytest.raises(TooManyPixelsError, match=rf"^photo: declares .*more than .*{limit:,}"):
+        image_size(png_declaring(width, height), "photo", limit)
+
+
+@pytest.mark.parametrize("data", [b"", b"a text", b"\x89PNG\r\n\x1a\n"])
+def test_what_has_no_size(data: bytes) -> None:
+    with pytest.raises(ImageError, match=r"^photo: ") as caught:
+        image_size(data, "photo", 100)
+    assert not isinstance(caught.value, TooManyPixelsError)
+
+
+def test_sizes_are_read_while_other_threads_set_other_limits() -> None:
+    large, small = png_declaring(20_000, 10_000), png_declaring(30, 20)
+    sizes: list[tuple[int, int]] = []
+
+    def measure(data: bytes, limit: int) -> None:
+        sizes.extend([image_size(data, "image", limit) for _ in range(50)])
+
+    threads = [threading.Thread(target=measure, args=arguments) for arguments in ((large, 200_000_000), (small, 600))]
+    before = Image.MAX_IMAGE_PIXELS
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(sizes) == [(30, 20)] * 50 + [(20_000, 10_000)] * 50
+    assert before == Image.MAX_IMAGE_PIXELS

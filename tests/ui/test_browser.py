@@ -5,6 +5,7 @@ With the environment variable ``STEGO_SCREENSHOTS`` naming a folder, screenshots
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -16,9 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_segmenter import FakeSegmenter
+from live_server import running
 from PIL import Image
 from playwright.sync_api import Browser, Download, FilePayload, Locator, Page, expect
 from sample_photo import photo
+
+from api import ServiceSettings, create_app
 
 pytestmark = pytest.mark.browser
 
@@ -114,6 +118,19 @@ def test_the_sliders_and_the_switch(chromium: Browser, page_url: str) -> None:
         expect(page.locator("#segments img.mask").first).not_to_have_attribute("src", str(before), timeout=WAIT)
 
 
+def test_a_segmenter_of_one_fine_cluster(chromium: Browser) -> None:
+    with (
+        running(create_app(ServiceSettings(), {"default": FakeSegmenter(default_classes=1, max_classes=1)})) as url,
+        opened(chromium, url) as page,
+    ):
+        upload(page)
+        segmented(page, 1)
+        expect(page.locator("#classes input[type=range]")).to_be_disabled()
+        page.locator("#crf input").uncheck()
+        expect(page.locator("#status")).to_contain_text("1 of 1 classes")
+        shot(page, "one-class")
+
+
 def test_an_example_works_without_a_network(chromium: Browser, page_url: str) -> None:
     with opened(chromium, page_url) as page:
         examples = page.locator("#examples button")
@@ -192,6 +209,17 @@ def test_downloads_hold_the_classes(chromium: Browser, page_url: str) -> None:
         overlay = fetched("#overlay-file")
         assert overlay.suggested_filename == "garden-overlay.jpg"
         assert Image.open(overlay.path()).size == (320, 240)
+
+        legend(page).nth(0).click()
+        expect(page.locator("#chosen .token")).to_have_count(1)
+        page.locator("#name textarea, #name input").fill("grass")
+        page.locator("#rename").click()
+        expect(legend(page).filter(has_text="grass")).to_have_count(1, timeout=WAIT)
+        shot(page, "downloads")
+        segmenter = fetched("#segmenter-file")
+        assert segmenter.suggested_filename == "default-edited.safetensors"
+        edits = json.loads(Path(segmenter.path()).read_text())
+        assert [edit["name"] for edit in edits] == ["grass"]
 
 
 @pytest.mark.parametrize(

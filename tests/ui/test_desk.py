@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from io import BytesIO
@@ -16,7 +17,10 @@ from sample_photo import photo
 
 from api.catalog import Catalog
 from models.errors import StegoError
+from stego_app.edits import edits_from_json
 from ui.desk import Desk
+from ui.downloads import Downloads
+from ui.parts import granularity
 from ui.sitting import Sittings, file_stem
 
 
@@ -34,8 +38,15 @@ def counter() -> Counter:
 
 
 @pytest.fixture
-def desk(counter: Counter) -> Desk:
-    return Desk(Catalog({"default": FakeSegmenter(on_encode=counter), "other": FakeSegmenter(default_classes=5)}), max_pixels=10_000)
+def files(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def desk(counter: Counter, files: Path) -> Desk:
+    return Desk(Catalog({"default": FakeSegmenter(on_encode=counter), "other": FakeSegmenter(default_classes=5)}), max_pixels=10_000, files=files)
 
 
 @pytest.fixture
@@ -58,9 +69,66 @@ def test_the_view_and_its_files(desk: Desk, path: Path) -> None:
     assert "80 × 60 pixels" in view.status
     assert f"{len(view.choices)} of 9 classes" in view.status
     assert [text for text, _ in view.choices] == [text for _, text in view.layers.masks]
-    assert Path(view.index_file).name == "my-photo-1-classes.png"
-    np.testing.assert_array_equal(np.asarray(Image.open(view.index_file)), sitting.segmentation.labels)
-    assert Image.open(view.overlay_file).size == (80, 60)
+
+
+def held(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_downloads_are_written_when_asked_for(desk: Desk, path: Path, files: Path) -> None:
+    sitting = desk.open("tab", path, "default", classes=9, crf=True)
+    desk.view(sitting, 0.5)
+    assert held(files) == []
+    index = desk.download("tab", "index", 0.5)
+    assert index.name == "my-photo-1-classes.png"
+    np.testing.assert_array_equal(np.asarray(Image.open(index)), sitting.segmentation.labels)
+    overlay = desk.download("tab", "overlay", 0.5)
+    assert overlay.name == "my-photo-1-overlay.jpg"
+    assert Image.open(overlay).size == (80, 60)
+    with pytest.raises(ValueError, match="film"):
+        desk.download("tab", "film", 0.5)
+
+
+def test_a_tab_holds_one_download(desk: Desk, path: Path, files: Path) -> None:
+    for tab in ("a", "b"):
+        desk.open(tab, path, "default", classes=9, crf=True)
+    for alpha in (0.1, 0.5, 0.9):
+        latest = desk.download("a", "overlay", alpha)
+    other = desk.download("b", "index", 0.5)
+    assert held(files) == [other.name, latest.name]
+    desk.drop("a")
+    assert held(files) == [other.name]
+    desk.drop("b")
+    assert list(files.iterdir()) == []
+    with pytest.raises(StegoError, match="no image here"):
+        desk.download("a", "index", 0.5)
+
+
+def test_the_segmenter_is_downloaded_with_its_edits(desk: Desk, path: Path) -> None:
+    desk.open("tab", path, "default", classes=9, crf=True)
+    edited = desk.edit("tab", "rename", [0], "sky")
+    file = desk.download("tab", "segmenter", 0.5)
+    assert file.name == "default-edited.safetensors"
+    assert edits_from_json(json.loads(file.read_text()), 27) == edited.segmenter.edits
+
+
+def test_a_download_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    def full(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(StegoError, match=r"^a\.png: cannot be written on the server \(No space left on device\)$"):
+        Downloads(tmp_path).write("tab", "a.png", full)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_a_segmenter_of_few_fine_clusters(most: int, path: Path, files: Path) -> None:
+    segmenter = FakeSegmenter(default_classes=1, max_classes=most)
+    slider = granularity(segmenter)
+    assert slider == {"minimum": 1, "maximum": max(2, most), "value": 1, "interactive": most > 1}
+    desk = Desk(Catalog({"default": segmenter}), max_pixels=10_000, files=files)
+    desk.open("tab", path, "default", classes=slider["value"], crf=True)
+    assert [len(desk.again("tab", classes=classes, crf=True).segmentation.names) for classes in (0, 1, 99)] == [1, 1, most]  # type: ignore[union-attr]
 
 
 def test_edits_change_names_and_labels_and_can_be_undone(desk: Desk, path: Path) -> None:
@@ -97,10 +165,10 @@ def test_edits_stay_for_the_next_photo_of_the_same_model(desk: Desk, path: Path)
     assert "sky" not in desk.open("tab", path, "other", classes=9, crf=True).segmentation.names
 
 
-def test_edits_that_came_with_the_model_are_not_undone(path: Path) -> None:
+def test_edits_that_came_with_the_model_are_not_undone(path: Path, files: Path) -> None:
     given = FakeSegmenter()
     given = given.rename(given.table().leaves_of(0), "water")
-    desk = Desk(Catalog({"default": given}), max_pixels=10_000)
+    desk = Desk(Catalog({"default": given}), max_pixels=10_000, files=files)
     desk.open("tab", path, "default", classes=9, crf=True)
     with pytest.raises(StegoError, match="no change to undo"):
         desk.undo("tab")
@@ -148,7 +216,7 @@ def test_without_an_image(desk: Desk) -> None:
 
 
 def test_a_pixel_of_the_picture_finds_its_class(tmp_path: Path) -> None:
-    desk = Desk(Catalog({"default": FakeSegmenter()}), max_pixels=5_000_000)
+    desk = Desk(Catalog({"default": FakeSegmenter()}), max_pixels=5_000_000, files=tmp_path)
     large = BytesIO()
     Image.open(BytesIO(photo())).resize((2000, 1500), Image.Resampling.NEAREST).save(large, "PNG")
     (tmp_path / "large.png").write_bytes(large.getvalue())
@@ -163,14 +231,14 @@ def test_a_pixel_of_the_picture_finds_its_class(tmp_path: Path) -> None:
     assert ignored.label_at(5, 5) is None
 
 
-def test_the_given_runner_does_the_work(path: Path) -> None:
+def test_the_given_runner_does_the_work(path: Path, files: Path) -> None:
     calls: list[Any] = []
 
     def run(work: Callable[[], Any]) -> Any:
         calls.append(work)
         return work()
 
-    desk = Desk(Catalog({"default": FakeSegmenter()}), max_pixels=10_000, run=run)
+    desk = Desk(Catalog({"default": FakeSegmenter()}), max_pixels=10_000, files=files, run=run)
     desk.open("tab", path, "default", classes=9, crf=True)
     desk.again("tab", classes=3, crf=True)
     assert len(calls) == 2
@@ -178,12 +246,12 @@ def test_the_given_runner_does_the_work(path: Path) -> None:
 
 def test_only_so_many_pixels_are_held(desk: Desk, path: Path) -> None:
     sitting = desk.open("tab", path, "default", classes=9, crf=True)
-    held = Sittings(max_pixels=sitting.pixels * 2)
+    sittings = Sittings(max_pixels=sitting.pixels * 2)
     for tab in ("a", "b"):
-        held.put(tab, sitting)
-    assert held.get("a") is sitting  # and so "b" is the longest unused
-    held.put("c", sitting)
-    assert [held.get(tab) is not None for tab in ("a", "b", "c")] == [True, False, True]
+        sittings.put(tab, sitting)
+    assert sittings.get("a") is sitting  # and so "b" is the longest unused
+    sittings.put("c", sitting)
+    assert [sittings.get(tab) is not None for tab in ("a", "b", "c")] == [True, False, True]
     small = Sittings(max_pixels=1)
     small.put("a", sitting)
     assert small.get("a") is sitting
