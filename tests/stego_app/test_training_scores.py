@@ -22,7 +22,7 @@ from stego_app.data import Dataset, open_dataset
 from stego_app.discovery import DiscoverySettings
 from stego_app.features import FeatureCache
 from stego_app.training.stego import StegoConfig
-from stego_app.training_run import TrainConfig, train_segmenter
+from stego_app.training_run import TrainConfig, _histograms, train_segmenter
 from stego_app.training_scores import TrainingScores, training_scores
 
 SHARES = np.array([0.5, 0.3, 0.2])
@@ -146,6 +146,16 @@ def test_a_large_set_is_scored_in_part_and_says_so(
     scored = training_scores(clusters, dataset, cached(dataset, tiny_backbone, tmp_path), SHARES, progress=lambda *step: seen.append(step))
     assert "4 of the 6 labelled images" in scored.notes[0]
     assert [step for step in seen if step[0] == "scoring"][-1] == ("scoring", 4, 4)
+
+
+def test_the_histograms_of_few_images_say_nothing_of_neighbours(
+    image_folder: Path, tiny_backbone: Backbone, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = cached(open_dataset(image_folder), tiny_backbone, tmp_path)
+    config = TrainConfig(data=image_folder, classes=2)
+    assert config.stego.neighbours > len(cache) - 1
+    assert _histograms(config, cache) is not None
+    assert "neighbours" not in caplog.text
 
 
 @pytest.mark.parametrize("objective", ["auto", "stego"])
