@@ -15,7 +15,7 @@ from stego_app.features.neighbours import nearest_images
 
 def unit(count: int, channels: int, seed: int) -> npt.NDArray[np.float32]:
     vectors = np.random.default_rng(seed).normal(size=(count, channels)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 def test_equals_a_full_sort(monkeypatch: pytest.MonkeyPatch) -> None:
