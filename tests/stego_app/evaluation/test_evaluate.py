@@ -47,7 +47,7 @@ class ByColour:
     def palette(self, classes: int | None = None) -> npt.NDArray[np.uint8]:
         return COLOURS[: len(self.class_names(classes))]
 
-    def encode(self, image: npt.NDArray[np.uint8], *, flip: bool = False, resolution: int | None = None) -> Encoded:
+    def encode(self, image: npt.NDArray[np.uint8], *, flip: bool = False, resolution: int | None = None, window: int | None = None) -> Encoded:
         self.calls.append({"flip": flip, "resolution": resolution})
         height, width = image.shape[0] // PATCH, image.shape[1] // PATCH
         means = image[: height * PATCH, : width * PATCH].reshape(height, PATCH, width, PATCH, 3).mean(axis=(1, 3))
@@ -296,7 +296,7 @@ class Interrupted(ByColour):
 
     at: int = 0
 
-    def encode(self, image: npt.NDArray[np.uint8], *, flip: bool = False, resolution: int | None = None) -> Encoded:
+    def encode(self, image: npt.NDArray[np.uint8], *, flip: bool = False, resolution: int | None = None, window: int | None = None) -> Encoded:
         if len(self.calls) == self.at:
             raise CutOff
         return super().encode(image, flip=flip, resolution=resolution)
