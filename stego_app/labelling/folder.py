@@ -150,8 +150,11 @@ class _Run:
         images = [item.image for item in read if item.image is not None]
         options = self.settings
         try:
-            given = {"classes": options.classes, "flip": options.flip, "resolution": options.resolution, "window": options.window}
-            results = self.segmenter.class_probabilities(images, **given) if images else []
+            results = (
+                self.segmenter.class_probabilities(images, classes=options.classes, flip=options.flip, resolution=options.resolution, window=options.window)
+                if images
+                else []
+            )
         except Exception as error:
             # One image, or too many at once for the memory: each gets its own try.
             if len(read) == 1:

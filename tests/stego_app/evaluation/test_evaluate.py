@@ -48,7 +48,7 @@ class ByColour:
         return COLOURS[: len(self.class_names(classes))]
 
     def encode(self, image: npt.NDArray[np.uint8], *, flip: bool = False, resolution: int | None = None, window: int | None = None) -> Encoded:
-        self.calls.append({"flip": flip, "resolution": resolution})
+        self.calls.append({"flip": flip, "resolution": resolution, "window": window})
         height, width = image.shape[0] // PATCH, image.shape[1] // PATCH
         means = image[: height * PATCH, : width * PATCH].reshape(height, PATCH, width, PATCH, 3).mean(axis=(1, 3))
         return Encoded(image, torch.from_numpy(means.reshape(-1, 3)).float(), (height, width))
@@ -211,9 +211,9 @@ def test_ignored_pixels_count_as_errors(tmp_path: Path) -> None:
 def test_limit_and_settings_reach_the_segmenter(tmp_path: Path) -> None:
     make_folder(tmp_path / "set", 7)
     segmenter = ByColour()
-    report = evaluate(tmp_path, segmenter, EvaluationSettings(crf="off", linear_probe=False, limit=3, flip=True, resolution=96))
+    report = evaluate(tmp_path, segmenter, EvaluationSettings(crf="off", linear_probe=False, limit=3, flip=True, resolution=96, window=48))
     assert report.images == 3
-    assert segmenter.calls == [{"flip": True, "resolution": 96}] * 3
+    assert segmenter.calls == [{"flip": True, "resolution": 96, "window": 48}] * 3
     dataset = open_dataset(tmp_path / "set")
     assert [sample.key for sample in evenly(dataset.samples, 3)] == ["0", "3", "6"]
     assert len(evenly(dataset.samples, 99)) == 7
@@ -299,7 +299,7 @@ class Interrupted(ByColour):
     def encode(self, image: npt.NDArray[np.uint8], *, flip: bool = False, resolution: int | None = None, window: int | None = None) -> Encoded:
         if len(self.calls) == self.at:
             raise CutOff
-        return super().encode(image, flip=flip, resolution=resolution)
+        return super().encode(image, flip=flip, resolution=resolution, window=window)
 
 
 @pytest.mark.parametrize(("at", "left"), [(0, 8), (2, 7), (4, 5), (7, 1)])
