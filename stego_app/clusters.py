@@ -101,9 +101,20 @@ class ClusterModel:
         Raises:
             StegoError: ``classes`` is not between 1 and the number of fine clusters.
         """
-        labels = torch.from_numpy(cut(self.merges, self.classes if classes is None else classes))
+        parts = self.classes if classes is None else classes
+        return self.part_probabilities(tokens, cut(self.merges, parts), parts, grid)
+
+    @torch.inference_mode()
+    def part_probabilities(self, tokens: torch.Tensor, part_of_leaf: npt.NDArray[np.int64], parts: int, grid: tuple[int, int] | None = None) -> torch.Tensor:
+        """Probabilities (n, ``parts``): those of the fine clusters, summed over the leaves of each part.
+
+        Args:
+            tokens, grid: see `fine_logits`.
+            part_of_leaf: (F,) part of each fine cluster, 0 to ``parts`` - 1.
+            parts: how many there are; a part without leaves has probability 0.
+        """
         fine = torch.softmax(self.fine_logits(tokens, grid) / self.temperature, dim=1)
-        return torch.zeros(len(fine), int(labels.max()) + 1).index_add_(1, labels, fine)
+        return fine @ torch.nn.functional.one_hot(torch.from_numpy(part_of_leaf), parts).float()
 
     def to_tensors(self) -> dict[str, torch.Tensor]:
         """All arrays by name, for a safetensors file; with `header`, everything `from_tensors` needs."""

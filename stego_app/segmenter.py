@@ -203,12 +203,9 @@ class Segmenter:
     def probabilities(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
         """(K + 1, h, w) probabilities on the patch grid: one row a class in the order of labels, the last for ignored."""
         table = self.table(classes)
-        fine = torch.softmax(self._clusters.fine_logits(encoded.tokens, encoded.grid) / self._clusters.temperature, dim=1)
-        membership = torch.zeros(self.max_classes, len(table.classes) + 1)
-        rows = np.where(table.leaf_to_label < len(table.classes), table.leaf_to_label, len(table.classes))
-        membership[torch.arange(self.max_classes), torch.from_numpy(rows)] = 1
-        height, width = encoded.grid
-        result: npt.NDArray[np.float32] = (fine @ membership).T.reshape(-1, height, width).contiguous().numpy()
+        rows = np.minimum(table.leaf_to_label, len(table.classes))  # ignored leaves, whose label is larger than any class, share the last row
+        found = self._clusters.part_probabilities(encoded.tokens, rows, len(table.classes) + 1, encoded.grid)
+        result: npt.NDArray[np.float32] = found.T.reshape(-1, *encoded.grid).contiguous().numpy()
         return result
 
     def class_probabilities(
