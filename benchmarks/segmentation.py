@@ -31,16 +31,18 @@ from models.backbone import Backbone
 from models.backbone_sources import load_backbone
 from models.errors import StegoError
 from stego_app.data import Dataset, open_dataset
+from stego_app.discovery.codebook import spherical_kmeans
 from stego_app.evaluation import accumulate, hungarian_scores
 from stego_app.features import FeatureCache, Resolution
 from stego_app.progress import Progress, terminal_progress
-from stego_app.training.calibration import spherical_kmeans
+from stego_app.training.collapse import find_collapse
 from stego_app.training.shifts import PUBLISHED, QUANTILE
 from stego_app.training.stego import StegoConfig, codes_of, train_stego
 
 VOID = 255
 TEMPERATURE = 0.1  # of the softmax over cosines, for the CRF
 KMEANS_TOKENS = 100_000
+COLLAPSE_TOKENS = 4_000  # on which signs of collapse are looked for
 
 Predictor = Callable[[npt.NDArray[np.float32], tuple[int, int]], torch.Tensor]
 """Tokens (h·w, C) and grid (h, w) of an image to scores (h·w, K); the largest wins."""
@@ -100,7 +102,7 @@ def fit(method: str, cache: FeatureCache, classes: int, seed: int, setting: Sett
     begun = time.perf_counter()
     if method == "kmeans":
         tokens, _ = cache.sample(KMEANS_TOKENS, seed)
-        directions = torch.from_numpy(spherical_kmeans(tokens, classes, seed))
+        directions = spherical_kmeans(_unit(tokens), classes, np.random.default_rng(seed), iterations=25, starts=3)
         return Fitted(lambda tokens, _grid: _unit(tokens) @ directions.T, time.perf_counter() - begun, {})
     if method == "default":
         from stego_app.discovery import collect_crop_pairs, discover
@@ -118,12 +120,15 @@ def fit(method: str, cache: FeatureCache, classes: int, seed: int, setting: Sett
     config = StegoConfig(shifts=method.removeprefix("stego-"), steps=setting.steps)
     result = train_stego(cache, classes, config, seed=seed, device=setting.device, progress=setting.progress)
     clusters = torch.from_numpy(result.clusters)
+    tokens, _ = cache.sample(KMEANS_TOKENS, seed)
+    codes = codes_of(result.head, tokens)
+    shares = np.bincount((codes @ result.clusters.T).argmax(1), minlength=classes) / len(codes)
     record = {
         "shifts": dict(result.histograms.shifts),
         "agreement": result.histograms.agreement,
         "above": dict(result.histograms.above),
-        "shares": sorted(result.shares.tolist(), reverse=True),
-        "findings": [finding.text for finding in result.findings],
+        "shares": sorted(shares.tolist(), reverse=True),
+        "findings": [finding.text for finding in find_collapse(shares, tokens[:COLLAPSE_TOKENS], codes[:COLLAPSE_TOKENS], "stego")],
         "config": config.model_dump(),
     }
     return Fitted(lambda tokens, _grid: torch.from_numpy(codes_of(result.head, tokens)) @ clusters.T, time.perf_counter() - begun, record)

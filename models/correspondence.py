@@ -1,4 +1,4 @@
-"""Correspondence losses between sets of points: STEGO's, with shifts, and the spectral contrastive loss, without.
+"""STEGO's correspondence loss between sets of points.
 
 Points are columns: features ``f`` (B, C, N) and codes ``z`` (B, E, N), N sampled positions of B images. All functions are
 pure and differentiable in the codes.
@@ -60,59 +60,21 @@ def spatially_centred(features: torch.Tensor) -> torch.Tensor:
     return centred - centred.mean() + overall
 
 
-def correspondence_loss(
-    features: torch.Tensor,
-    other_features: torch.Tensor,
-    codes: torch.Tensor,
-    other_codes: torch.Tensor,
-    shift: float,
-    *,
-    centre: bool = True,
-    clamp: bool = True,
-) -> torch.Tensor:
+def correspondence_loss(features: torch.Tensor, other_features: torch.Tensor, codes: torch.Tensor, other_codes: torch.Tensor, shift: float) -> torch.Tensor:
     """STEGO's loss of one pair kind (equations 2 to 4): ``mean(-(F - b) · max(S, 0))``.
 
     F is the feature correspondence, spatially centred, S the code correspondence: points whose features agree by more than
     the shift are pulled together, others pushed apart until they are orthogonal, where the clamp lets them rest.
 
     Args:
-        features, other_features: (B, C, N) and (B, C, M); no gradient flows into them.
-        codes, other_codes: (B, E, N) and (B, E, M) at the same points.
+        features, other_features: (B, C, N) and (B, C, M), of unit length; no gradient flows into them.
+        codes, other_codes: (B, E, N) and (B, E, M) at the same points, of unit length.
         shift: b.
-        centre, clamp: the paper's spatial centering and zero clamp.
 
     Returns:
         A scalar.
     """
     with torch.no_grad():
-        agreement = correspondence(features, other_features)
-        if centre:
-            agreement = spatially_centred(agreement)
-    return shifted_loss(agreement, correspondence(codes, other_codes), shift, clamp=clamp)
-
-
-def shifted_loss(agreement: torch.Tensor, similarity: torch.Tensor, shift: float, *, clamp: bool = True) -> torch.Tensor:
-    """``mean(-(F - b) · max(S, 0))`` of correspondences F of features and S of codes, both (B, N, M), for those who have them already."""
-    if clamp:
-        similarity = similarity.clamp(min=0)
+        agreement = spatially_centred(unit_correspondence(features, other_features))
+    similarity = unit_correspondence(codes, other_codes).clamp(min=0)
     return -(similarity * (agreement - shift)).mean()
-
-
-def pair_loss(codes: torch.Tensor, positives: torch.Tensor, randoms: torch.Tensor) -> torch.Tensor:
-    """The shift-free spectral contrastive loss: ``-2 E_pos⟨z, z'⟩ + E_rand⟨z, z'⟩²``.
-
-    HaoChen et al., "Provable Guarantees for Self-Supervised Deep Learning with Spectral Contrastive Loss", NeurIPS 2021,
-    equation 6, on unit codes: random pairs take the place of a shift as the zero of similarity.
-
-    Args:
-        codes: (P, E); normalised here.
-        positives: (P, E): row i is the code of a point that corresponds to that of row i of ``codes``.
-        randoms: (R, E): codes of points drawn at random; each is paired with all rows of ``codes``.
-
-    Returns:
-        A scalar, at least -2.
-    """
-    unit = normalize(codes, dim=1)
-    attracted = (unit * normalize(positives, dim=1)).sum(dim=1).mean()
-    repelled = (unit @ normalize(randoms, dim=1).T).square().mean()
-    return -2 * attracted + repelled

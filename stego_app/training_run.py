@@ -186,8 +186,13 @@ def _discovered(config: TrainConfig, dataset: Dataset, cache: FeatureCache, back
     return _Found(discovery.model, discovery.notes, {"cosine to the target code": discovery.losses} if discovery.losses else {})
 
 
+def _stego_classes(config: TrainConfig) -> int:
+    """How many classes STEGO's own objective is given."""
+    return DEFAULT_CLASSES_STEGO if config.classes == "auto" else config.classes
+
+
 def _stego(config: TrainConfig, cache: FeatureCache, progress: Progress) -> _Found:
-    classes = DEFAULT_CLASSES_STEGO if config.classes == "auto" else config.classes
+    classes = _stego_classes(config)
     states = (config.cache or default_cache_folder()) / "training"
     result = train_stego(cache, classes, config.stego, seed=config.seed, device=config.device, state_folder=states, progress=progress)
     tokens, _ = cache.sample(_CHECKED_TOKENS, config.seed)
@@ -293,6 +298,5 @@ def _histograms(config: TrainConfig, cache: FeatureCache) -> PairHistograms | No
     if len(cache) < 2:
         return None
     neighbours = nearest_images(cache.pooled, min(config.stego.neighbours, len(cache) - 1))
-    classes = DEFAULT_CLASSES_STEGO if config.classes == "auto" else config.classes
-    classes = min(classes, sum(len(cache.tokens(index)) for index in range(len(cache))))
+    classes = min(_stego_classes(config), sum(len(cache.tokens(index)) for index in range(len(cache))))
     return choose_shifts("quantile", cache, neighbours, classes, points=config.stego.side**2, batch=config.stego.batch, seed=config.seed)[1]

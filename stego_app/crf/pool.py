@@ -14,12 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
-
 from models.errors import StegoError
-from stego_app.crf.engine import refine
-from stego_app.crf.settings import CrfSettings
 
 
 class WorkerLostError(StegoError):
@@ -39,17 +34,15 @@ class CrfPool:
     handle, and leave by themselves if the parent dies.
 
     >>> with CrfPool(workers=2) as pool:
-    ...     for refined in pool.refine_many(pairs):
+    ...     for outcome in pool.run(finish_task, tasks):
     ...         ...
     """
 
-    def __init__(self, workers: int | None = None, settings: CrfSettings | None = None, *, engine: str = "auto") -> None:
+    def __init__(self, workers: int | None = None) -> None:
         """``workers``: one a core if None."""
         if workers is not None and workers < 1:
             raise StegoError(f"{workers} worker processes: expected 1 or more")
         self.workers = workers or available_cores()
-        self.settings = settings or CrfSettings()
-        self.engine = engine
         self._executor: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:
@@ -57,17 +50,6 @@ class CrfPool:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close(now=kind is not None)
-
-    def refine_many(self, items: Iterable[tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]) -> Iterator[npt.NDArray[np.float32]]:
-        """`refine` of each pair of an image (H, W, 3) uint8 and its probabilities (K, H, W).
-
-        Raises:
-            StegoError: as `refine`, for the first pair that fails, or `WorkerLostError`.
-        """
-        for outcome in self.run(refine_one, ((image, probabilities, self.settings, self.engine) for image, probabilities in items)):
-            if isinstance(outcome, BaseException):
-                raise outcome
-            yield outcome
 
     def run(self, function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]], *, ahead: int | None = None) -> Iterator[Any]:
         """``function(*each)`` in the workers, in order; what it raises is yielded in place of a result.
@@ -157,11 +139,6 @@ def _is_lost(future: Future[Any]) -> bool:
 def available_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def refine_one(image: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32], settings: CrfSettings, engine: str) -> npt.NDArray[np.float32]:
-    """`refine`, as a worker calls it."""
-    return refine(image, probabilities, settings, engine=engine)
 
 
 def _start_worker() -> None:

@@ -47,6 +47,9 @@ FINE_LABELS: dict[str, tuple[int, ...]] = {
 CLASSES = tuple(FINE_LABELS)
 SPLITS = {"train": "train2017", "val": "val2017"}
 
+LABEL_FOLDERS = ("annotations", "stuffthingmaps")
+"""Where the label maps may lie: as COCO-Stuff's authors unpack them, and as others do who keep COCO's JSON files in ``annotations``."""
+
 
 def is_cocostuff(root: Path) -> bool:
     """Whether ``root`` has images by COCO's splits of 2017."""
@@ -55,6 +58,8 @@ def is_cocostuff(root: Path) -> bool:
 
 def open_cocostuff27(root: Path, split: str | None = None) -> Dataset:
     """``images/{train2017,val2017}/*.jpg``, ``annotations/{train2017,val2017}/*.png`` and ``curated/*/`` lists; splits train, val.
+
+    Label maps may lie in ``stuffthingmaps/`` as well.
 
     Raises:
         StegoError: not this layout, no such split, or missing images or labels.
@@ -66,7 +71,8 @@ def open_cocostuff27(root: Path, split: str | None = None) -> Dataset:
     for folder in chosen_splits(split, present, root):
         images = _images(root, folder)
         plain = [Sample(path, f"{folder}/{path.stem}") for path in images]
-        samples += require_labels(plain, [root / "annotations" / f"{sample.key}.png" for sample in plain], root / "annotations" / folder)
+        labels = next((root / name for name in LABEL_FOLDERS if (root / name / folder).is_dir()), root / LABEL_FOLDERS[0])
+        samples += require_labels(plain, [labels / f"{sample.key}.png" for sample in plain], labels / folder)
     mapping = {fine: coarse for coarse, fines in enumerate(FINE_LABELS.values()) for fine in fines}
     return Dataset(f"COCO-Stuff-27 {split or 'all'}", root, samples, CLASSES, LabelRule.of(mapping, expected="0 to 181, or 255 for void"))
 

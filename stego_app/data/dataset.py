@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +132,20 @@ class Dataset:
             (height, width), (high, wide) = image.shape[:2], label.shape
             raise StegoError(f"{sample.label}: label is {wide} × {high}; expected {width} × {height}, the size of its image")
         return image, label
+
+
+def thinned(dataset: Dataset, images: int) -> Dataset:
+    """``dataset`` with at most ``images`` of its samples, evenly spaced from first to last.
+
+    Raises:
+        StegoError: ``images`` is not positive.
+    """
+    if images < 1:
+        raise StegoError(f"{dataset.root}: {images} images of the split; expected 1 or more after '@'")
+    if images >= len(dataset):
+        return dataset
+    chosen = np.linspace(0, len(dataset) - 1, images).round().astype(int)
+    return replace(dataset, name=f"{dataset.name}, {images} of {len(dataset)} images", samples=[dataset.samples[index] for index in chosen])
 
 
 def chosen_splits(split: str | None, present: Mapping[str, str], root: Path) -> list[str]:

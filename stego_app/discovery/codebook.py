@@ -12,11 +12,17 @@ _SAME = 1e-5
 _SEEDED_FROM = 8_000
 
 
-def spherical_kmeans(tokens: torch.Tensor, size: int, random: np.random.Generator, iterations: int = 10) -> torch.Tensor:
+def spherical_kmeans(tokens: torch.Tensor, size: int, random: np.random.Generator, iterations: int = 10, starts: int = 1) -> torch.Tensor:
     """Unit centroids (m, D) of unit ``tokens`` (n, D); m is ``size``, or fewer where there are fewer distinct tokens.
 
-    Seeded by k-means++ (Arthur & Vassilvitskii 2007) on at most 8,000 tokens, then Lloyd's iterations on all.
+    Spherical k-means (Dhillon & Modha 2001), seeded by k-means++ (Arthur & Vassilvitskii 2007) on at most 8,000 tokens,
+    then Lloyd's iterations on all. Of several ``starts`` the one is kept whose tokens are nearest to their centroids.
     """
+    found = [_one_start(tokens, size, random, iterations) for _ in range(starts)]
+    return max(found, key=lambda centroids: _total_cosine(tokens, centroids)) if starts > 1 else found[0]
+
+
+def _one_start(tokens: torch.Tensor, size: int, random: np.random.Generator, iterations: int) -> torch.Tensor:
     centroids = _plus_plus(tokens[: max(_SEEDED_FROM, 4 * size)], size, random)
     for _ in range(iterations):
         codes = nearest_codes(tokens, centroids)
@@ -29,6 +35,10 @@ def spherical_kmeans(tokens: torch.Tensor, size: int, random: np.random.Generato
 def nearest_codes(tokens: torch.Tensor, codebook: torch.Tensor, chunk: int = 32_768) -> torch.Tensor:
     """Index (n,) of the centroid with the largest cosine."""
     return torch.cat([(part @ codebook.T).argmax(1) for part in torch.split(tokens, chunk)])
+
+
+def _total_cosine(tokens: torch.Tensor, centroids: torch.Tensor, chunk: int = 32_768) -> float:
+    return sum(float((part @ centroids.T).amax(1).double().sum()) for part in torch.split(tokens, chunk))
 
 
 def sum_by_code(tokens: torch.Tensor, codes: torch.Tensor, size: int) -> torch.Tensor:

@@ -45,23 +45,10 @@ def spectrum(pairs: Matrix) -> Spectrum:
     return Spectrum(values, vectors * np.where(signs == 0, 1, signs), degrees)
 
 
-def pair_loss(pairs: Matrix, codes: Matrix) -> float:
-    """L of ``codes`` (M, E), one row for each entry of the codebook, under the distribution ``pairs`` (M, M)."""
-    degrees = pairs.sum(1)
-    products = codes @ codes.T
-    return float(-2 * (pairs * products).sum() + (np.outer(degrees, degrees) * products**2).sum())
-
-
-def minimise_pair_loss(found: Spectrum, dimensions: int) -> Matrix:
-    """The codes (M, dimensions) with the smallest `pair_loss`."""
-    scaled = found.vectors[:, :dimensions] * np.sqrt(np.maximum(found.values[:dimensions], 0))
-    return np.asarray(scaled / np.sqrt(found.degrees)[:, None])
-
-
 def spectral_codes(found: Spectrum, dimensions: int) -> Matrix:
     """Unit codes (M, dimensions): the rows of the leading eigenvectors, normalised.
 
-    They span what `minimise_pair_loss` gives; the eigenvalues are left out so that no class counts less for being harder
+    They span the minimiser above; its eigenvalues are left out so that no class counts less for being harder
     to tell apart (Ng, Jordan & Weiss 2002).
     """
     rows = found.vectors[:, :dimensions]

@@ -19,9 +19,10 @@ from models.errors import StegoError
 from stego_app.atomic import remove_stale_parts
 from stego_app.features.extract import Precision, Resolution, device_of, extract_features, precision_of
 from stego_app.features.location import default_cache_folder
-from stego_app.features.reading import Crops, Prepared, crop_keys, prepare, read_ahead
+from stego_app.features.reading import Crops, Prepared, crop_keys, prepare
 from stego_app.features.shards import Block, Entry, Shard, read_entries, write_shard
 from stego_app.progress import Progress
+from stego_app.read_ahead import read_ahead
 
 SHARD_BYTES = 32_000_000
 _STORE_VERSION = 1

@@ -1,13 +1,10 @@
-"""Image files read ahead in background threads, so that the backbone never waits for a decoder."""
+"""Image files made ready for the backbone: read, hashed, decoded and resized."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -68,18 +65,3 @@ def prepare(
         return Prepared(path, content, [], str(error).removeprefix(f"{path}: "))
     parts = [image] if crops == "none" else five_crops(image)
     return Prepared(path, content, [resize_for_backbone(np.ascontiguousarray(part), resolution, patch) for part in parts])
-
-
-def read_ahead(paths: Sequence[Path], work: Callable[[Path], Prepared], *, ahead: int, workers: int = 2) -> Iterator[Prepared]:
-    """``work`` applied to ``paths`` in threads, results in order, at most ``ahead`` of them waiting in memory."""
-    remaining = iter(paths)
-    with ThreadPoolExecutor(workers, thread_name_prefix="read-image") as pool:
-        waiting: deque[Future[Prepared]] = deque(pool.submit(work, path) for path in islice(remaining, ahead))
-        try:
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(work, path) for path in islice(remaining, 1))
-                yield result
-        finally:  # a consumer that stops early must not wait for files nobody wants
-            for future in waiting:
-                future.cancel()

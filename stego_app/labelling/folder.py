@@ -13,15 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import StegoError
+from stego_app.atomic import OutputError
 from stego_app.crf import CrfPool
-from stego_app.labelling.files import OutputError, remove_leftovers
+from stego_app.labelling.leftovers import remove_leftovers
 from stego_app.labelling.manifest import Entry, Manifest
 from stego_app.labelling.names import Plan, other_names, plan_folder
-from stego_app.labelling.reading import Loaded, batches, file_digest, read_ahead
+from stego_app.labelling.reading import AHEAD, Loaded, batches, file_digest, load
 from stego_app.labelling.settings import LabelSettings
 from stego_app.labelling.summary import LabelSummary, write_classes, write_failures
 from stego_app.labelling.worker import Task, finish_task
 from stego_app.progress import Progress, silent
+from stego_app.read_ahead import read_ahead
 from stego_app.segmentation import reduced_image
 
 FEW = 4
@@ -134,7 +136,7 @@ class _Run:
 
     def _tasks(self, plans: Sequence[Plan], under_way: deque[Loaded]) -> Iterator[Task]:
         """Tasks for the workers, each noted in ``under_way``. Images that fail before that are recorded here."""
-        for batch in batches(read_ahead(plans), self.settings.batch_size):
+        for batch in batches(read_ahead(plans, load, ahead=AHEAD), self.settings.batch_size):
             for item, result in self._probabilities(batch):
                 if isinstance(result, str):
                     self._fail(item, result)

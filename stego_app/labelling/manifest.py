@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from stego_app.labelling.files import output_error, write_atomically
+from stego_app.atomic import output_error, write_bytes
 
 NAME = "manifest.jsonl"
 
@@ -51,7 +51,7 @@ class Manifest:
         self.path = out / NAME
         self.entries, lines = _read(self.path)
         if lines != len(self.entries) or (lines and not self.path.read_bytes().endswith(b"\n")):
-            write_atomically(self.path, "".join(_line(entry) for entry in self.entries.values()).encode())
+            write_bytes(self.path, "".join(_line(entry) for entry in self.entries.values()).encode())
         try:
             out.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

@@ -1,11 +1,9 @@
-"""Reading images ahead of the network, in threads."""
+"""Reading images to label, and grouping them into batches."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,22 +51,6 @@ def file_digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""
-
-
-def read_ahead(plans: Iterable[Plan]) -> Iterator[Loaded]:
-    """`load` each, in order, a few ahead of the consumer."""
-    with ThreadPoolExecutor(2, thread_name_prefix="read") as threads:
-        waiting: deque[Future[Loaded]] = deque()
-        try:
-            for plan in plans:
-                waiting.append(threads.submit(load, plan))
-                if len(waiting) > AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def batches(loaded: Iterable[Loaded], size: int) -> Iterator[list[Loaded]]:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stego_app.atomic import write_bytes
 from stego_app.classes import IGNORED
-from stego_app.labelling.files import write_atomically
 from stego_app.labelling.manifest import Entry
 from stego_app.segmentation import hex_color
 
@@ -56,7 +56,7 @@ class LabelSummary:
 def write_failures(out: Path, failures: Sequence[tuple[str, str]]) -> None:
     """``failures.csv``: path, reason. Where nothing failed there is no such file."""
     if failures:
-        write_atomically(out / FAILURES, _csv([("path", "reason"), *failures]))
+        write_bytes(out / FAILURES, _csv([("path", "reason"), *failures]))
     else:
         (out / FAILURES).unlink(missing_ok=True)
 
@@ -76,9 +76,9 @@ def write_classes(out: Path, names: Sequence[str], palette: npt.NDArray[np.uint8
     ]
     ignored = {"id": IGNORED, "pixels": pixels[IGNORED], "share": pixels[IGNORED] / total}
     table = {"model": model, "settings": settings, "ignored": ignored, "classes": classes}
-    write_atomically(out / "classes.json", (json.dumps(table, indent=2, ensure_ascii=False) + "\n").encode())
+    write_bytes(out / "classes.json", (json.dumps(table, indent=2, ensure_ascii=False) + "\n").encode())
     rows = [(str(entry["id"]), str(entry["name"]), str(entry["color"]), f"{entry['share']:.6f}") for entry in classes]
-    write_atomically(out / "classes.csv", _csv([("id", "name", "color", "share"), *rows]))
+    write_bytes(out / "classes.csv", _csv([("id", "name", "color", "share"), *rows]))
 
 
 def _csv(rows: Iterable[Sequence[str]]) -> bytes:

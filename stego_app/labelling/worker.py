@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from stego_app.atomic import write_bytes
 from stego_app.crf import CrfSettings
-from stego_app.labelling.files import write_atomically
 from stego_app.segmentation import Segmentation, count_labels, index_png, segment
 
 
@@ -50,8 +50,8 @@ def finish_task(task: Task) -> dict[str, int]:
     labels, scores = segment(task.probabilities, task.size, seen=task.seen, settings=task.settings)
     if task.image is not None:
         shown = Segmentation(task.image, labels, scores, task.names, task.palette)
-        write_atomically(task.overlay, shown.to_overlay_jpeg())
+        write_bytes(task.overlay, shown.to_overlay_jpeg())
     # Last, since a label map that is there stands for an image that is done.
-    write_atomically(task.label, index_png(labels, task.palette))
+    write_bytes(task.label, index_png(labels, task.palette))
     counts = count_labels(labels)
     return {str(label): int(counts[label]) for label in np.flatnonzero(counts)}

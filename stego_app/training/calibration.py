@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn.functional import normalize
 
 from models.correspondence import PairTerms, Shifts, correspondence, spatially_centred
 from models.errors import StegoError
+from stego_app.discovery.codebook import nearest_codes, spherical_kmeans
 from stego_app.features.cache import FeatureCache
 from stego_app.training.points import derangement, feature_points, random_positions
 from stego_app.training.shifts import DEFAULT_WEIGHTS, PUBLISHED, QUANTILE, check_shifts
@@ -56,17 +57,9 @@ def cluster_masses(tokens: npt.NDArray[np.float32], clusters: int, seed: int) ->
     """
     if len(tokens) < clusters:
         raise StegoError(f"{clusters} clusters from {len(tokens)} patches: expected at least as many patches as clusters; give more images or fewer classes")
-    directions = spherical_kmeans(tokens, clusters, seed)
-    unit = tokens / np.maximum(np.linalg.norm(tokens, axis=1, keepdims=True), 1e-12)
-    return np.bincount((unit @ directions.T).argmax(1), minlength=clusters) / len(tokens)
-
-
-def spherical_kmeans(tokens: npt.NDArray[np.float32], clusters: int, seed: int) -> npt.NDArray[np.float32]:
-    """Unit directions (clusters, C) of spherical k-means (Dhillon and Modha, 2001) over ``tokens`` (n, C), best of three starts."""
-    unit = np.ascontiguousarray(tokens / np.maximum(np.linalg.norm(tokens, axis=1, keepdims=True), 1e-12), dtype=np.float32)
-    kmeans = faiss.Kmeans(unit.shape[1], clusters, niter=25, nredo=3, spherical=True, seed=seed, min_points_per_centroid=1, max_points_per_centroid=len(unit))
-    kmeans.train(unit)
-    return np.asarray(kmeans.centroids, np.float32)
+    unit = normalize(torch.from_numpy(tokens), dim=1)
+    centroids = spherical_kmeans(unit, clusters, np.random.default_rng(seed), iterations=25, starts=3)
+    return np.bincount(nearest_codes(unit, centroids).numpy(), minlength=clusters) / len(tokens)
 
 
 def agreement_probability(masses: npt.NDArray[np.float64]) -> float:

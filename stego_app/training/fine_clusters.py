@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.cluster.hierarchy import linkage
 
-from stego_app.training.calibration import spherical_kmeans
+from stego_app.discovery.codebook import spherical_kmeans
 
 _TOKENS_PER_FINE = 16
 
@@ -28,12 +29,13 @@ def split_classes(
     Returns:
         directions (F, E) and merges (F - 1, 2) in SciPy's numbering; K <= F, about ``fine``.
     """
+    random = np.random.default_rng(seed)
     nearest = (codes @ clusters.T).argmax(axis=1)
     parts: list[npt.NDArray[np.float32]] = []
     for label, direction in enumerate(clusters):
         own = codes[nearest == label]
         wanted = max(1, min(round(fine * len(own) / len(codes)), len(own) // _TOKENS_PER_FINE))
-        parts.append(direction[None] if wanted == 1 else spherical_kmeans(own, wanted, seed))
+        parts.append(direction[None] if wanted == 1 else spherical_kmeans(torch.from_numpy(own), wanted, random, iterations=25, starts=3).numpy())
     return np.concatenate(parts).astype(np.float32), _merges(parts, clusters)
 
 

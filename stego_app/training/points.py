@@ -1,4 +1,4 @@
-"""Features and labels at sampled points of images, read from the cache without touching the rest of the image.
+"""Features at sampled points of images, read from the cache without touching the rest of the image.
 
 STEGO decodes every token and then samples 11 x 11 points an image; a head that is pointwise needs the points only. Positions
 are those of the paper's sampling: uniform in [-1, 1]², where -1 and 1 are the centres of the first and last patch.
@@ -46,17 +46,6 @@ def bilinear(tokens: npt.NDArray[np.float16], grid: tuple[int, int], positions: 
 def feature_points(cache: FeatureCache, images: Sequence[int], positions: torch.Tensor) -> torch.Tensor:
     """Features (B, C, N) of the entries ``images`` at ``positions`` (B, N, 2)."""
     return torch.stack([bilinear(cache.tokens(image), cache.grid(image), at) for image, at in zip(images, positions, strict=True)])
-
-
-def label_points(labels: Sequence[npt.NDArray[np.uint8]], grids: Sequence[tuple[int, int]], positions: torch.Tensor) -> torch.Tensor:
-    """Labels (B, N) int64 of label maps (H, W) at ``positions`` (B, N, 2): the pixel that a position on the patch grid falls on."""
-    found = []
-    for label, (height, width), at in zip(labels, grids, positions.double().numpy(), strict=True):
-        # The centre of patch i of n lies at (i + 1/2) / n of the side.
-        x = ((at[:, 0] + 1) / 2 * (width - 1) + 0.5) / width * label.shape[1]
-        y = ((at[:, 1] + 1) / 2 * (height - 1) + 0.5) / height * label.shape[0]
-        found.append(label[y.astype(np.int64), x.astype(np.int64)].astype(np.int64))
-    return torch.from_numpy(np.stack(found))
 
 
 def derangement(count: int, generator: torch.Generator) -> torch.Tensor:

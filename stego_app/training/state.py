@@ -19,7 +19,6 @@ class TrainingState:
 
     head: nn.Module
     clusters: nn.Parameter
-    probe: nn.Module | None
     optimiser: torch.optim.Optimizer
     generator: torch.Generator
     losses: dict[str, list[float]]
@@ -66,6 +65,4 @@ def load_state(path: Path, state: TrainingState) -> None:
 def _networks(state: TrainingState) -> dict[str, torch.Tensor]:
     tensors = {f"head.{name}": value for name, value in state.head.state_dict().items()}
     tensors["clusters"] = state.clusters.detach()
-    if state.probe is not None:
-        tensors |= {f"probe.{name}": value for name, value in state.probe.state_dict().items()}
     return tensors

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.cluster.hierarchy import linkage
 from torch import nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import normalize
 
-from models.correspondence import Shifts, shifted_loss, spatially_centred, unit_correspondence
+from models.correspondence import Shifts, correspondence_loss
 from models.errors import StegoError
 from models.head import SegmentationHead
 from stego_app.features.cache import FeatureCache
@@ -29,14 +27,10 @@ from stego_app.features.extract import device_of, precision_of
 from stego_app.features.neighbours import nearest_images
 from stego_app.progress import Progress, silent
 from stego_app.training.calibration import PairHistograms, choose_shifts
-from stego_app.training.collapse import Finding, find_collapse
-from stego_app.training.points import derangement, feature_points, label_points, random_positions
+from stego_app.training.points import derangement, feature_points, random_positions
 from stego_app.training.state import TrainingState, load_state, save_state
 
-VOID = 255
-TERMS = ("self", "neighbour", "random", "cluster", "linear")
-_MEASURED_TOKENS = 200_000
-_CHECKED_TOKENS = 4_000
+TERMS = ("self", "neighbour", "random", "cluster")
 
 
 class StegoConfig(BaseModel):
@@ -51,7 +45,7 @@ class StegoConfig(BaseModel):
         neighbours: nearest images from which an image's partner is drawn.
         randoms: random partners for each image.
         dropout: share of feature channels dropped, whole images at a time.
-        head_rate, probe_rate: Adam's learning rates.
+        head_rate, probe_rate: Adam's learning rates, of the head and of the cluster probe.
         precision: of the head's products: "auto", "fp32" or "bf16".
         save_every: steps between saved states.
     """
@@ -73,38 +67,22 @@ class StegoConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Labels:
-    """Labels for the linear probe. ``read(i)`` gives the label map (H, W) uint8 of entry i, 255 for void; ``classes`` how many there are."""
-
-    read: Callable[[int], npt.NDArray[np.uint8]]
-    classes: int
-
-
-@dataclass(frozen=True)
 class StegoResult:
     """What training leaves.
 
     Attributes:
         head: maps ``normalise(token) · sqrt(C)`` (..., C) to codes (..., E).
         clusters: (K, E) float32, unit directions of the cluster probe.
-        merges: (K - 1, 2) int64, SciPy numbering: row i merges two nodes into node K + i.
-        shares: (K,) share of patches in each cluster.
         shifts: what was used.
         histograms: similarities of the pair kinds, with the shifts.
-        losses: term to its value at each step; "linear" only with labels.
-        probe: weight (L, E) and bias (L,) of the linear probe, with labels.
-        findings: signs of collapse.
+        losses: term to its value at each step.
     """
 
     head: SegmentationHead
     clusters: npt.NDArray[np.float32]
-    merges: npt.NDArray[np.int64]
-    shares: npt.NDArray[np.float64]
     shifts: Shifts
     histograms: PairHistograms
     losses: dict[str, list[float]]
-    probe: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None
-    findings: list[Finding]
 
 
 def train_stego(
@@ -113,7 +91,6 @@ def train_stego(
     config: StegoConfig | None = None,
     *,
     seed: int = 0,
-    labels: Labels | None = None,
     device: str = "cpu",
     state_folder: Path | None = None,
     progress: Progress = silent,
@@ -125,7 +102,6 @@ def train_stego(
         classes: K, clusters of the probe.
         config: settings.
         seed: of all draws.
-        labels: for a linear probe beside; they never touch head or clusters.
         device: "auto", "cpu", "cuda" or "mps".
         state_folder: where the state is saved every so often; a run that was interrupted goes on from it. Removed at the end.
         progress: called as ``progress("training", step, steps)``.
@@ -138,17 +114,12 @@ def train_stego(
         raise StegoError(f"classes {classes}: expected at least 1")
     neighbours = nearest_images(cache.pooled, config.neighbours)
     shifts, histograms = choose_shifts(config.shifts, cache, neighbours, classes, points=config.side**2, batch=config.batch, seed=seed)
-    trainer = _Trainer(cache, neighbours, shifts, classes, config, seed, labels, device_of(device))
-    path = state_folder / f"stego-{_run_digest(cache, classes, config, seed, labels)}.state.safetensors" if state_folder else None
+    trainer = _Trainer(cache, neighbours, shifts, classes, config, seed, device_of(device))
+    path = state_folder / f"stego-{_run_digest(cache, classes, config, seed)}.state.safetensors" if state_folder else None
     losses = trainer.run(path, progress)
     head = trainer.head.cpu().eval()
-    clusters = normalize(trainer.clusters.detach().cpu(), dim=1)
-    tokens, _ = cache.sample(_MEASURED_TOKENS, seed)
-    codes = codes_of(head, tokens)
-    shares = np.bincount((codes @ clusters.numpy().T).argmax(1), minlength=classes) / len(codes)
-    probe = (trainer.probe.weight.detach().cpu().numpy(), trainer.probe.bias.detach().cpu().numpy()) if trainer.probe else None
-    findings = find_collapse(shares, tokens[:_CHECKED_TOKENS], codes[:_CHECKED_TOKENS], "stego")
-    return StegoResult(head, clusters.numpy(), merge_clusters(clusters.numpy()), shares, shifts, histograms, losses, probe, findings)
+    clusters = normalize(trainer.clusters.detach().cpu(), dim=1).numpy()
+    return StegoResult(head, clusters, shifts, histograms, losses)
 
 
 def head_input(tokens: torch.Tensor) -> torch.Tensor:
@@ -163,15 +134,8 @@ def codes_of(head: nn.Module, tokens: npt.NDArray[np.float32], chunk: int = 65_5
     return np.asarray(torch.cat(parts).numpy())
 
 
-def merge_clusters(clusters: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """A tree over unit ``clusters`` (K, E): average linkage of cosine distances. (K - 1, 2) int64 in SciPy's numbering."""
-    if len(clusters) < 2:
-        return np.zeros((0, 2), np.int64)
-    return np.asarray(linkage(clusters.astype(np.float64), "average", metric="cosine")[:, :2].astype(np.int64))
-
-
 class _Trainer:
-    """Head, probes, optimiser and the one generator all draws come from."""
+    """Head, cluster probe, optimiser and the one generator all draws come from."""
 
     def __init__(
         self,
@@ -181,24 +145,22 @@ class _Trainer:
         classes: int,
         config: StegoConfig,
         seed: int,
-        labels: Labels | None,
         device: torch.device,
     ) -> None:
-        self.cache, self.neighbours, self.shifts, self.config, self.labels, self.device = cache, neighbours, shifts, config, labels, device
+        self.cache, self.neighbours, self.shifts, self.config, self.device = cache, neighbours, shifts, config, device
         self.lowered = precision_of(config.precision, device) == "bf16"
         self.generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.head = SegmentationHead(cache.dim, config.code_dim).to(device)
             self.clusters = nn.Parameter(torch.randn(classes, config.code_dim).to(device))
-            self.probe = nn.Linear(config.code_dim, labels.classes).to(device) if labels else None
-        probes = [self.clusters, *(self.probe.parameters() if self.probe else ())]
-        self.optimiser = torch.optim.Adam([{"params": list(self.head.parameters()), "lr": config.head_rate}, {"params": probes, "lr": config.probe_rate}])
-        self.losses: dict[str, list[float]] = {term: [] for term in (TERMS if labels else TERMS[:-1])}
+        groups = [{"params": list(self.head.parameters()), "lr": config.head_rate}, {"params": [self.clusters], "lr": config.probe_rate}]
+        self.optimiser = torch.optim.Adam(groups)
+        self.losses: dict[str, list[float]] = {term: [] for term in TERMS}
 
     def run(self, path: Path | None, progress: Progress) -> dict[str, list[float]]:
         """Train to the last step, from the state at ``path`` if there is one."""
-        state = TrainingState(self.head, self.clusters, self.probe, self.optimiser, self.generator, self.losses)
+        state = TrainingState(self.head, self.clusters, self.optimiser, self.generator, self.losses)
         if path is not None and path.exists():
             load_state(path, state)
         steps = self.config.steps
@@ -232,17 +194,14 @@ class _Trainer:
         f, f_again, f_near = (normalize(features, dim=1) for features in (first, again, near))
         z, z_again, z_near = (normalize(code, dim=1) for code in codes)
         shift, weight = self.shifts.shift, self.shifts.weight
-        terms = {"self": _pair_term(f, f, z, z, shift.self_pairs), "neighbour": _pair_term(f, f_near, z, z_near, shift.neighbour_pairs)}
+        terms = {"self": correspondence_loss(f, f, z, z, shift.self_pairs), "neighbour": correspondence_loss(f, f_near, z, z_near, shift.neighbour_pairs)}
         orders = [derangement(count, draw) for _ in range(self.config.randoms)]
-        terms["random"] = torch.stack([_pair_term(f, f_again[order], z, z_again[order], shift.random_pairs) for order in orders]).mean()
+        terms["random"] = torch.stack([correspondence_loss(f, f_again[order], z, z_again[order], shift.random_pairs) for order in orders]).mean()
         loss = weight.self_pairs * terms["self"] + weight.neighbour_pairs * terms["neighbour"] + weight.random_pairs * terms["random"]
-        # The probes see detached codes: they follow the head and never steer it.
+        # The probe sees detached codes: it follows the head and never steers it.
         detached = torch.cat(codes[:2], dim=2).detach()
         terms["cluster"] = -torch.einsum("ben,ke->bkn", normalize(detached, dim=1), normalize(self.clusters, dim=1)).amax(dim=1).mean()
         loss = loss + terms["cluster"]
-        if self.labels is not None and self.probe is not None:
-            terms["linear"] = self._linear_loss(self.labels, self.probe, images.tolist(), torch.cat([first_at, second_at], dim=1), detached)
-            loss = loss + terms["linear"]
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
@@ -256,22 +215,10 @@ class _Trainer:
             codes: torch.Tensor = self.head(head_input(features.transpose(1, 2)) * mask)
         return codes.float().transpose(1, 2)
 
-    def _linear_loss(self, labels: Labels, probe: nn.Linear, images: Sequence[int], positions: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        targets = label_points([labels.read(image) for image in images], [self.cache.grid(image) for image in images], positions).to(self.device)
-        targets[targets >= labels.classes] = VOID
-        logits = probe(codes.transpose(1, 2)).transpose(1, 2)
-        # A batch may hold no labelled point at all; the mean over none would not be a number.
-        return cross_entropy(logits, targets, ignore_index=VOID, reduction="sum") / (targets != VOID).sum().clamp(min=1)
 
-
-def _pair_term(f: torch.Tensor, g: torch.Tensor, z: torch.Tensor, w: torch.Tensor, shift: float) -> torch.Tensor:
-    """`models.correspondence.correspondence_loss` of features f, g and codes z, w that have unit length."""
-    return shifted_loss(spatially_centred(unit_correspondence(f, g)), unit_correspondence(z, w), shift)
-
-
-def _run_digest(cache: FeatureCache, classes: int, config: StegoConfig, seed: int, labels: Labels | None) -> str:
+def _run_digest(cache: FeatureCache, classes: int, config: StegoConfig, seed: int) -> str:
     """Names a run by its data, settings and seed, so that a state is only ever resumed by the run that wrote it."""
     digest = hashlib.sha256("|".join(cache.keys).encode())
     digest.update(cache.pooled.tobytes())
-    digest.update(f"{classes}|{config.model_dump_json()}|{seed}|{labels.classes if labels else 0}".encode())
+    digest.update(f"{classes}|{config.model_dump_json()}|{seed}".encode())
     return digest.hexdigest()[:16]

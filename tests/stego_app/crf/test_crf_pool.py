@@ -68,8 +68,8 @@ def test_results_equal_refine_and_keep_order() -> None:
         for n in range(5)
     ]
     options = CrfSettings(iterations=3)
-    with CrfPool(workers=2, settings=options) as pool:
-        refined = list(pool.refine_many(pairs))
+    with CrfPool(workers=2) as pool:
+        refined = list(pool.run(refine, ((image, probabilities, options) for image, probabilities in pairs)))
     for (image, probabilities), result in zip(pairs, refined, strict=True):
         np.testing.assert_array_equal(result, refine(image, probabilities, options))
 

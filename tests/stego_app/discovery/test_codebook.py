@@ -33,6 +33,15 @@ def test_gives_fewer_centroids_where_there_are_fewer_distinct_tokens() -> None:
     assert len(spherical_kmeans(tokens, 10, np.random.default_rng(0))) == 3
 
 
+def test_of_several_starts_the_nearest_is_kept() -> None:
+    tokens, _ = blobs(3)
+    singles = [spherical_kmeans(tokens, 9, random, iterations=2) for random in [np.random.default_rng(4)] for _ in range(4)]
+    cosines = [float((tokens @ book.T).amax(1).mean()) for book in singles]
+    best = spherical_kmeans(tokens, 9, np.random.default_rng(4), iterations=2, starts=4)
+    assert torch.equal(best, singles[int(np.argmax(cosines))])
+    assert max(cosines) > min(cosines)
+
+
 def test_sums_and_nearest_codes_match_a_loop() -> None:
     tokens, _ = blobs(2)
     book = spherical_kmeans(tokens, 7, np.random.default_rng(1))

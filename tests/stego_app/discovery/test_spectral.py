@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.errors import StegoError
-from stego_app.discovery.spectral import Matrix, cluster_codes, minimise_pair_loss, pair_loss, spectral_codes, spectrum
+from stego_app.discovery.spectral import Matrix, Spectrum, cluster_codes, spectral_codes, spectrum
 
 
 def random_pairs(size: int, seed: int) -> Matrix:
@@ -24,15 +24,24 @@ def naive_loss(pairs: Matrix, codes: Matrix) -> float:
     return total
 
 
-def test_pair_loss_matches_its_definition() -> None:
-    codes = np.random.default_rng(0).normal(size=(7, 3))
-    assert pair_loss(random_pairs(7, 0), codes) == pytest.approx(naive_loss(random_pairs(7, 0), codes))
+def minimiser(found: Spectrum, dimensions: int) -> Matrix:
+    """The closed form: V sqrt(max(lambda, 0)) / sqrt(d)."""
+    scaled = found.vectors[:, :dimensions] * np.sqrt(np.maximum(found.values[:dimensions], 0))
+    return np.asarray(scaled / np.sqrt(found.degrees)[:, None])
+
+
+def test_spectral_codes_span_the_minimiser() -> None:
+    found = spectrum(random_pairs(9, 3))
+    rows, closed = spectral_codes(found, 3), minimiser(found, 3)
+    scale = np.sqrt(np.maximum(found.values[:3], 0))
+    expected = closed / scale
+    np.testing.assert_allclose(rows, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-9)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_closed_form_equals_the_minimum_found_by_gradient_descent(seed: int) -> None:
     pairs = random_pairs(9, seed)
-    closed = pair_loss(pairs, minimise_pair_loss(spectrum(pairs), 3))
+    closed = naive_loss(pairs, minimiser(spectrum(pairs), 3))
     joint, share = torch.from_numpy(pairs), torch.from_numpy(pairs.sum(1))
     best = np.inf
     for start in range(3):

@@ -19,9 +19,9 @@ import pytest
 from PIL import Image
 
 from models.errors import StegoError
+from stego_app.atomic import OutputError
 from stego_app.labelling import LabelSettings, label_folder
 from stego_app.labelling import folder as folder_module
-from stego_app.labelling.files import OutputError
 from stego_app.labelling.manifest import Manifest
 
 

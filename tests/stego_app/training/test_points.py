@@ -1,4 +1,4 @@
-"""Sampling of features and labels against torch's grid_sample and direct look-up."""
+"""Sampling of features against torch's grid_sample."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stego_app.training.points import bilinear, derangement, feature_points, label_points, random_positions
+from stego_app.training.points import bilinear, derangement, feature_points, random_positions
 
 
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(0, 1000))
@@ -29,12 +29,6 @@ def test_corners_are_the_corner_patches(clustered_cache: Callable[..., Any]) -> 
     corners = torch.tensor([[[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]]])
     found = feature_points(cache, [2], corners)[0].T
     np.testing.assert_allclose(found, cache.tokens(2)[[0, 9, 70, 79]].astype(np.float32), rtol=1e-6)
-
-
-def test_labels_are_those_of_the_patch_under_the_position() -> None:
-    label = np.arange(6, dtype=np.uint8).reshape(2, 3).repeat(10, axis=0).repeat(10, axis=1)  # a patch of 10 pixels has one label
-    positions = torch.tensor([[[x, y] for y in (-1.0, 1.0) for x in (-1.0, 0.0, 1.0)]])
-    assert label_points([label], [(2, 3)], positions).tolist() == [[0, 1, 2, 3, 4, 5]]
 
 
 @given(st.integers(2, 40), st.integers(0, 1000))

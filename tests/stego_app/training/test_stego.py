@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.optimize import linear_sum_assignment
 
 from models.errors import StegoError
 from stego_app.features.cache import FeatureCache
-from stego_app.training.stego import Labels, StegoConfig, StegoResult, codes_of, head_input, merge_clusters, train_stego
+from stego_app.training.stego import StegoConfig, StegoResult, codes_of, train_stego
 
 QUICK = StegoConfig(steps=8, batch=4, side=4, code_dim=6, save_every=3, randoms=2)
 
@@ -32,18 +31,11 @@ def predicted(result: StegoResult, cache: FeatureCache) -> list[npt.NDArray[np.i
 def test_finds_the_classes_of_clustered_features(clustered_cache: Callable[..., Any]) -> None:
     cache, truth = clustered_cache(images=20)
     config = StegoConfig(steps=120, batch=8, side=6, code_dim=8, head_rate=5e-3, probe_rate=2e-2, randoms=2)
-    result = train_stego(cache, 3, config, labels=Labels(lambda i: truth[i], 3))
+    result = train_stego(cache, 3, config)
     found, real = np.concatenate(predicted(result, cache)), np.concatenate([label.reshape(-1) for label in truth])
     counts = np.histogram2d(real, found, bins=(np.arange(4), np.arange(4)))[0]
     rows, columns = linear_sum_assignment(counts, maximize=True)
     assert counts[rows, columns].sum() / len(real) > 0.97
-    assert result.findings == []
-    assert result.probe is not None
-    weight, bias = result.probe
-    with torch.inference_mode():
-        codes = np.concatenate([result.head(head_input(torch.from_numpy(cache.tokens(i).astype(np.float32)))).numpy() for i in range(len(cache))])
-    assert ((codes @ weight.T + bias).argmax(1) == real).mean() > 0.97
-    np.testing.assert_allclose(result.shares, np.bincount(found, minlength=3) / len(found), atol=1e-9)
     np.testing.assert_allclose(np.linalg.norm(result.clusters, axis=1), 1, atol=1e-5)
 
 
@@ -62,28 +54,19 @@ def test_training_leaves_the_global_generator_alone(clustered_cache: Callable[..
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_labels_do_not_touch_head_and_clusters(clustered_cache: Callable[..., Any]) -> None:
-    cache, truth = clustered_cache()
-    without, beside = train_stego(cache, 3, QUICK), train_stego(cache, 3, QUICK, labels=Labels(lambda i: truth[i], 3))
-    assert np.array_equal(without.clusters, beside.clusters)
-    assert without.losses["self"] == beside.losses["self"]
-    assert set(beside.losses) - set(without.losses) == {"linear"}
-
-
 @pytest.mark.parametrize("stop_at", [3, 5])
 def test_an_interrupted_run_ends_with_the_same_bits(stop_at: int, clustered_cache: Callable[..., Any], tmp_path: Path) -> None:
-    cache, truth = clustered_cache()
-    labels = Labels(lambda i: truth[i], 3)
-    whole = train_stego(cache, 3, QUICK, labels=labels)
+    cache, _ = clustered_cache()
+    whole = train_stego(cache, 3, QUICK)
 
     def stop(_stage: str, done: int, _steps: int) -> None:
         if done == stop_at:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_stego(cache, 3, QUICK, labels=labels, state_folder=tmp_path / "state", progress=stop)
+        train_stego(cache, 3, QUICK, state_folder=tmp_path / "state", progress=stop)
     seen: list[int] = []
-    resumed = train_stego(cache, 3, QUICK, labels=labels, state_folder=tmp_path / "state", progress=lambda _s, done, _n: seen.append(done))
+    resumed = train_stego(cache, 3, QUICK, state_folder=tmp_path / "state", progress=lambda _s, done, _n: seen.append(done))
     assert seen == list(range(stop_at + 1, QUICK.steps + 1))
     assert same_bits(resumed, whole)
     assert list((tmp_path / "state").iterdir()) == []
@@ -150,20 +133,3 @@ def test_impossible_numbers_of_classes(classes: int, message: str, clustered_cac
     cache, _ = clustered_cache(images=4)
     with pytest.raises(StegoError, match=message):
         train_stego(cache, classes, QUICK)
-
-
-def test_batches_without_any_label_do_no_harm(clustered_cache: Callable[..., Any]) -> None:
-    cache, _ = clustered_cache()
-    result = train_stego(cache, 3, QUICK, labels=Labels(lambda _i: np.full((8, 10), 255, np.uint8), 3))
-    assert result.losses["linear"] == [0.0] * QUICK.steps
-
-
-def test_merges_number_nodes_as_scipy_does() -> None:
-    directions = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0].astype(np.float32)
-    directions[1] = directions[0] + 0.01 * directions[2]
-    merges = merge_clusters(directions)
-    assert merges.shape == (5, 2)
-    assert merges[0].tolist() == [0, 1]
-    groups = fcluster(linkage(directions, "average", metric="cosine"), 5, "maxclust")
-    assert groups[0] == groups[1]
-    assert merge_clusters(directions[:1]).shape == (0, 2)

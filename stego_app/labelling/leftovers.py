@@ -1,13 +1,10 @@
-"""The files of a labelled folder: written whole or not at all, and cleared of what a killed run left unfinished."""
+"""What a killed run left unfinished in a labelled folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from stego_app.atomic import PART, OutputError, output_error
-from stego_app.atomic import write_bytes as write_atomically
-
-__all__ = ["OutputError", "output_error", "remove_leftovers", "write_atomically"]
+from stego_app.atomic import PART
 
 
 def remove_leftovers(out: Path) -> None:
