@@ -58,7 +58,7 @@ def cluster_masses(tokens: npt.NDArray[np.float32], clusters: int, seed: int) ->
     if len(tokens) < clusters:
         raise StegoError(f"{clusters} clusters from {len(tokens)} patches: expected at least as many patches as clusters; give more images or fewer classes")
     unit = normalize(torch.from_numpy(tokens), dim=1)
-    centroids = spherical_kmeans(unit, clusters, np.random.default_rng(seed), iterations=25, starts=3)
+    centroids = spherical_kmeans(unit, clusters, np.random.default_rng(seed), starts=3)
     return np.bincount(nearest_codes(unit, centroids).numpy(), minlength=clusters) / len(tokens)
 
 

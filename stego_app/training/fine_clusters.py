@@ -35,7 +35,7 @@ def split_classes(
     for label, direction in enumerate(clusters):
         own = codes[nearest == label]
         wanted = max(1, min(round(fine * len(own) / len(codes)), len(own) // _TOKENS_PER_FINE))
-        parts.append(direction[None] if wanted == 1 else spherical_kmeans(torch.from_numpy(own), wanted, random, iterations=25, starts=3).numpy())
+        parts.append(direction[None] if wanted == 1 else spherical_kmeans(torch.from_numpy(own), wanted, random).numpy())
     return np.concatenate(parts).astype(np.float32), _merges(parts, clusters)
 
 
