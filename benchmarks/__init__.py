@@ -1,0 +1,1 @@
+"""Benchmarks: they print the tables of ``docs/results.md``."""

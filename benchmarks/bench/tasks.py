@@ -1,0 +1,55 @@
+"""What is fitted on what, and scored on what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.bench.variants import VARIANTS
+from stego_app.features import Resolution
+
+
+@dataclass(frozen=True)
+class Task:
+    """Fit on the images of one split, score on the labels of another.
+
+    Attributes:
+        name: column of the table.
+        folder: of the data set, in the data folder; of a variant, its name.
+        fit_split, score_split: splits of the layout; None for all images.
+        size: what the backbone sees: (height, width), or the short side.
+        variant: the set is made from shared sets, see `benchmarks.bench.variants`.
+    """
+
+    name: str
+    folder: str
+    fit_split: str | None
+    score_split: str | None
+    size: Resolution
+    variant: bool = False
+
+
+SHARED = (
+    Task("CamVid train → val", "camvid", "train", "val", (336, 448)),
+    Task("CamVid train → train", "camvid", "train", "train", (336, 448)),
+    Task("MSRC", "msrc_v2", None, None, (224, 336)),
+)
+"""The sets of the results table."""
+
+PUBLISHED = (
+    Task("COCO-Stuff-27 train → val", "cocostuff27", "train", "val", 320),
+    Task("Cityscapes-27 train → val", "cityscapes27", "train", "val", (322, 644)),
+    Task("Potsdam-3 train → val", "potsdam3", "train", "val", (224, 224)),
+)
+"""The field's sets in their published layouts, below the data folder by these names; left out, with a line, where absent."""
+
+
+def variant_tasks(names: list[str]) -> list[Task]:
+    """Tasks of the variants ``names``: each is fitted and scored on all its images."""
+    return [Task(VARIANTS[name].title, name, None, None, VARIANTS[name].size, variant=True) for name in names]
+
+
+def present(tasks: list[Task], data: Path) -> tuple[list[Task], list[str]]:
+    """Those whose folder is there, and a line on each that is not."""
+    there = [task for task in tasks if task.variant or (data / task.folder).is_dir()]
+    return there, [f"{task.name}: left out, there is no folder {data / task.folder}" for task in tasks if task not in there]
