@@ -79,7 +79,7 @@ class CauseModel:
     @torch.inference_mode()
     def codes(self, tokens: torch.Tensor, grid: Grid) -> torch.Tensor:
         """Unit codes (n, E) of the tokens (n, C) of one image."""
-        return normalize(self.head(tokens[None], self.book[nearest(tokens, self.book)][None], grid)[0], dim=1)
+        return normalize(self.head(tokens[None], concept_vectors(tokens[None], self.book, self.head), grid)[0], dim=1)
 
     def scores(self, tokens: torch.Tensor, grid: Grid) -> torch.Tensor:
         """Cosine (n, K) of each patch's code to the centroids."""
@@ -101,6 +101,11 @@ def fit_cause(source: TokenSource, classes: int, settings: CauseSettings | None 
 def nearest(tokens: torch.Tensor, book: torch.Tensor) -> torch.Tensor:
     """The code (...,) of largest cosine to each token (..., C)."""
     return (normalize(tokens, dim=-1) @ normalize(book, dim=1).T).argmax(-1)
+
+
+def concept_vectors(tokens: torch.Tensor, book: torch.Tensor, head: nn.Module) -> torch.Tensor:
+    """The code of largest cosine (..., C) to each token; the tokens themselves where the ``head`` does not look at codes."""
+    return book[nearest(tokens, book)] if isinstance(head, DecoderHead) else tokens
 
 
 def fit_codebook(source: TokenSource, settings: CauseSettings, seed: int, draw: torch.Generator, progress: Progress) -> tuple[torch.Tensor, list[float]]:
@@ -159,7 +164,7 @@ def _fit_probe(
     def loss() -> torch.Tensor:
         tokens, grid = next(batches)
         with torch.no_grad():
-            codes = head(tokens, book[nearest(tokens, book)], grid)
+            codes = head(tokens, concept_vectors(tokens, book, head), grid)
         return modularity_loss(centroids, codes)
 
     losses = _descend([centroids], loss, settings.probe_rate, 0.0, settings.probe_steps, "cluster probe", progress)
@@ -174,7 +179,7 @@ def _start_centroids(source: TokenSource, book: torch.Tensor, head: nn.Module, c
     codes: list[torch.Tensor] = []
     with torch.no_grad():
         for tokens, grid in islice(batches, settings.probe_batches):
-            codes.append(head(tokens, book[nearest(tokens, book)], grid).flatten(0, 1))
+            codes.append(head(tokens, concept_vectors(tokens, book, head), grid).flatten(0, 1))
     seed = int(torch.randint(2**31 - 1, (), generator=draw))
     return torch.from_numpy(kmeans_directions(torch.cat(codes).numpy(), classes, seed))
 
