@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -17,6 +18,8 @@ from PIL import Image
 
 from models.errors import StegoError
 from stego_app.classes import IGNORED
+from stego_app.confidence.agreement import MissingConfidenceError
+from stego_app.confidence.maps import confidence_of, mean_confidence
 from stego_app.crf import CrfSettings, refine
 
 STRIP_PIXELS = 2_000_000
@@ -36,6 +39,7 @@ class Segmentation:
         scores: (H, W) float32 in [0, 1]: the probability of the class chosen (of being ignored, where ignored).
         names: the name of each class, by label.
         palette: (K, 3) uint8 colour of each class, by label.
+        agreement: (K + 1, h, w) float32 in [0, 1] on the patch grid, from which `confidence` is read; None where the segmenter cannot tell it.
     """
 
     image: npt.NDArray[np.uint8]
@@ -43,18 +47,63 @@ class Segmentation:
     scores: npt.NDArray[np.float32]
     names: list[str]
     palette: npt.NDArray[np.uint8]
+    agreement: npt.NDArray[np.float32] | None = None
 
-    def overlay(self, alpha: float = 0.5) -> npt.NDArray[np.uint8]:
+    @cached_property
+    def confidence(self) -> npt.NDArray[np.float32]:
+        """(H, W) float32 in [0, 1]: the rate at which similar patches of other images are expected to get the same class.
+
+        Low where a pixel is likely to be wrong; computed when first asked for.
+
+        Raises:
+            MissingConfidenceError: the segmenter's file holds no table of agreement.
+        """
+        if self.agreement is None:
+            raise MissingConfidenceError
+        return confidence_of(self.labels, self.agreement)
+
+    @property
+    def has_confidence(self) -> bool:
+        """Whether the segmenter can tell `confidence`."""
+        return self.agreement is not None
+
+    @property
+    def image_confidence(self) -> float | None:
+        """Mean confidence of the pixels that have a class; None where none has. Raises as `confidence`."""
+        return mean_confidence(self.confidence, self.labels)
+
+    def class_confidence(self) -> dict[int, float]:
+        """Mean confidence of each class in the image, by label. Raises as `confidence`."""
+        counts = count_labels(self.labels)
+        return {int(label): float(self.confidence[self.labels == label].mean(dtype=np.float64)) for label in np.flatnonzero(counts[:IGNORED])}
+
+    def abstaining(self, threshold: float) -> Segmentation:
+        """The same, with `IGNORED` wherever `confidence` is below ``threshold``.
+
+        Raises:
+            StegoError: ``threshold`` is not between 0 and 1.
+            MissingConfidenceError: see `confidence`.
+        """
+        changed = replace(self, labels=abstained(self.labels, self.confidence, threshold))
+        # What the pixels left out were doubted for stays to be seen.
+        changed.__dict__["confidence"] = self.confidence
+        return changed
+
+    def overlay(self, alpha: float = 0.5, fade: float = 0.0) -> npt.NDArray[np.uint8]:
         """The image (H, W, 3) uint8 tinted with class colours, outlined in the full colour; ignored pixels as they are.
 
         Args:
             alpha: share of the colour, 0 to 1.
+            fade: how much of the colour is taken from uncertain pixels, 0 to 1: at 1 its share is in proportion to `confidence`.
 
         Raises:
-            StegoError: ``alpha`` is out of range.
+            StegoError: ``alpha`` or ``fade`` is out of range.
+            MissingConfidenceError: ``fade`` is not 0, and see `confidence`.
         """
         if not 0 <= alpha <= 1:
             raise StegoError(f"alpha {alpha}: expected 0 to 1")
+        if not 0 <= fade <= 1:
+            raise StegoError(f"fade {fade}: expected 0 to 1")
         result = self.image.copy()
         rows = max(1, STRIP_PIXELS // self.labels.shape[1])
         table = _full_palette(self.palette)
@@ -66,6 +115,9 @@ class Segmentation:
             below = self.labels[min(top + len(labels), len(self.labels) - 1)][None]
             edge = _edges(np.concatenate([labels, below]))[: len(labels)]
             cv2.copyTo(colors, edge.view(np.uint8), tinted)
+            if fade:
+                kept = 1 - fade * (1 - self.confidence[part])
+                tinted = cv2.blendLinear(tinted, self.image[part], kept, 1 - kept)
             cv2.copyTo(tinted, (labels != IGNORED).view(np.uint8), result[part])
         return result
 
@@ -89,17 +141,21 @@ class Segmentation:
         """An 8-bit PNG whose pixel values are the labels and whose palette shows the colours."""
         return index_png(self.labels, self.palette)
 
-    def to_overlay_png(self, alpha: float = 0.5) -> bytes:
+    def to_confidence_png(self) -> bytes:
+        """`confidence` as an 8-bit grey PNG: 0 for none to 255 for full. Raises as `confidence`."""
+        return grey_png(self.confidence)
+
+    def to_overlay_png(self, alpha: float = 0.5, fade: float = 0.0) -> bytes:
         """`overlay` as a PNG."""
         stream = io.BytesIO()
         # Level 1 is four times faster than the default on photos and 5 % larger.
-        Image.fromarray(self.overlay(alpha)).save(stream, "PNG", compress_level=1)
+        Image.fromarray(self.overlay(alpha, fade)).save(stream, "PNG", compress_level=1)
         return stream.getvalue()
 
-    def to_overlay_jpeg(self, alpha: float = 0.5, quality: int = 90) -> bytes:
+    def to_overlay_jpeg(self, alpha: float = 0.5, quality: int = 90, fade: float = 0.0) -> bytes:
         """`overlay` as a JPEG."""
         stream = io.BytesIO()
-        Image.fromarray(self.overlay(alpha)).save(stream, "JPEG", quality=quality)
+        Image.fromarray(self.overlay(alpha, fade)).save(stream, "JPEG", quality=quality)
         return stream.getvalue()
 
 
@@ -126,6 +182,24 @@ def index_png(labels: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8]) -> 
     return stream.getvalue()
 
 
+def grey_png(values: npt.NDArray[np.float32]) -> bytes:
+    """``values`` (H, W) in [0, 1] as an 8-bit grey PNG."""
+    stream = io.BytesIO()
+    Image.fromarray(cv2.convertScaleAbs(values, alpha=255)).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
+
+
+def abstained(labels: npt.NDArray[np.uint8], confidence: npt.NDArray[np.float32], threshold: float) -> npt.NDArray[np.uint8]:
+    """``labels`` (H, W) with `IGNORED` wherever ``confidence`` (H, W) is below ``threshold``.
+
+    Raises:
+        StegoError: ``threshold`` is not between 0 and 1.
+    """
+    if not 0 <= threshold <= 1:
+        raise StegoError(f"abstain {threshold}: expected 0 to 1")
+    return np.where(confidence < threshold, np.uint8(IGNORED), labels)
+
+
 def finish(
     image: npt.NDArray[np.uint8],
     probabilities: npt.NDArray[np.float32],
@@ -135,6 +209,7 @@ def finish(
     crf: bool,
     settings: CrfSettings | None = None,
     engine: str = "auto",
+    agreement: npt.NDArray[np.float32] | None = None,
 ) -> Segmentation:
     """From probabilities on the patch grid to a segmentation at image size.
 
@@ -146,6 +221,7 @@ def finish(
         crf: refine edges with a dense CRF, at a reduced size for large images (see `CrfSettings.max_side`).
         settings: of the CRF; the defaults if None.
         engine: of the CRF, see `stego_app.crf.refine`.
+        agreement: see `Segmentation`.
 
     Raises:
         StegoError: more than `MAX_CLASSES` classes, shapes that do not fit, or an unknown engine.
@@ -155,7 +231,7 @@ def finish(
     options = settings or CrfSettings()
     seen = reduced_image(image, options) if crf else None
     labels, scores = segment(probabilities, (height, width), seen=seen, settings=options, engine=engine)
-    return Segmentation(image, labels, scores, list(names), np.asarray(palette, dtype=np.uint8))
+    return Segmentation(image, labels, scores, list(names), np.asarray(palette, dtype=np.uint8), agreement)
 
 
 def reduced_image(image: npt.NDArray[np.uint8], settings: CrfSettings) -> npt.NDArray[np.uint8]:

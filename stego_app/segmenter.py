@@ -15,6 +15,8 @@ import torch
 
 from models.errors import StegoError
 from stego_app.classes import IGNORED, ClassTable, class_table, split_in_two
+from stego_app.confidence.agreement import MissingConfidenceError
+from stego_app.confidence.maps import agreement_maps
 from stego_app.edits import Edit, Ignore, Merge, Recolour, Rename, Split, checked_name, parse_color
 from stego_app.encoder import Encoded, encode_images
 from stego_app.features.extract import device_of, precision_of
@@ -87,6 +89,11 @@ class Segmenter:
         return len(self.model.shares)
 
     @property
+    def has_confidence(self) -> bool:
+        """Whether the file holds what confidence is told from."""
+        return self.model.agreement is not None
+
+    @property
     def edits(self) -> tuple[Edit, ...]:
         """The person's changes, in order."""
         return self.model.edits
@@ -97,6 +104,9 @@ class Segmenter:
         digest = hashlib.sha256(self.model.backbone.fingerprint.encode())
         for name, tensor in sorted(self._clusters.to_tensors().items()):
             digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+        if self.model.agreement is not None:  # it decides where labels are withheld
+            for name, array in sorted(self.model.agreement.to_arrays().items()):
+                digest.update(name.encode() + array.tobytes())
         digest.update(json.dumps([self.model.settings.model_dump(), self.default_classes, repr(self.edits)]).encode())
         return digest.hexdigest()[:16]
 
@@ -140,6 +150,7 @@ class Segmenter:
             "names": self.class_names(),
             "resolution": self.model.settings.resolution,
             "edits": len(self.edits),
+            "confidence": None if self.model.agreement is None else self.model.agreement.header(),
             "provenance": dict(self.model.provenance),
         }
 
@@ -198,7 +209,8 @@ class Segmenter:
     def decode(self, encoded: Encoded, *, classes: int | None = None, crf: bool = True) -> Segmentation:
         """Labels of an encoded image at a granularity; cheap beside `encode`, apart from the CRF."""
         table = self.table(classes)
-        return finish(encoded.image, self.probabilities(encoded, classes=classes), names=table.names, palette=table.palette, crf=crf)
+        agreement = self.agreement(encoded, classes=classes) if self.has_confidence else None
+        return finish(encoded.image, self.probabilities(encoded, classes=classes), names=table.names, palette=table.palette, crf=crf, agreement=agreement)
 
     def probabilities(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
         """(K + 1, h, w) probabilities on the patch grid: one row a class in the order of labels, the last for ignored."""
@@ -207,6 +219,19 @@ class Segmenter:
         found = self._clusters.part_probabilities(encoded.tokens, rows, len(table.classes) + 1, encoded.grid)
         result: npt.NDArray[np.float32] = found.T.reshape(-1, *encoded.grid).contiguous().numpy()
         return result
+
+    def agreement(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
+        """(K + 1, h, w) in [0, 1] on the patch grid: the agreement to expect of each patch, were it given each class; the last row for ignored.
+
+        Raises:
+            MissingConfidenceError: the file does not hold what this is told from.
+        """
+        if self.model.agreement is None:
+            raise MissingConfidenceError
+        table = self.table(classes)
+        fine = torch.softmax(self._clusters.fine_logits(encoded.tokens, encoded.grid) / self._clusters.temperature, dim=1)
+        rows = np.minimum(table.leaf_to_label, len(table.classes))  # see `probabilities`
+        return agreement_maps(fine.T.reshape(-1, *encoded.grid).contiguous().numpy(), self.model.agreement, rows, len(table.classes) + 1)
 
     def class_probabilities(
         self,
@@ -220,6 +245,23 @@ class Segmenter:
         """`probabilities` of several images, without keeping their tokens: what batch labelling needs."""
         encoded = self.encode_many(images, flip=flip, resolution=resolution, window=window)
         return [self.probabilities(item, classes=classes) for item in encoded]
+
+    def class_probabilities_and_agreement(
+        self,
+        images: Sequence[npt.NDArray[np.uint8]],
+        *,
+        classes: int | None = None,
+        flip: bool = False,
+        resolution: int | None = None,
+        window: int | None = None,
+    ) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+        """`probabilities` and `agreement` of several images.
+
+        Raises:
+            MissingConfidenceError: see `agreement`.
+        """
+        encoded = self.encode_many(images, flip=flip, resolution=resolution, window=window)
+        return [(self.probabilities(item, classes=classes), self.agreement(item, classes=classes)) for item in encoded]
 
     def codes(self, encoded: Encoded) -> torch.Tensor:
         """The unit codes (h*w, E) of an encoded image."""

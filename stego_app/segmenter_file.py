@@ -19,10 +19,12 @@ from models.backbone_sources import DEFAULT, load_backbone
 from models.errors import StegoError
 from models.quantize import pack_state
 from stego_app.clusters import ClusterModel
+from stego_app.confidence.agreement import Agreement
 from stego_app.edits import Edit, edits_from_json, edits_to_json
 
 _BACKBONE_PREFIX = "backbone."
 _CLUSTERS_PREFIX = "clusters."
+_AGREEMENT_PREFIX = "agreement."
 
 
 class SegmenterSettings(BaseModel):
@@ -48,6 +50,7 @@ class SegmenterModel:
         shares: (F,) share of training patches of each fine cluster.
         edits: the person's changes, in order.
         provenance: data, objective, settings and scores of training, for the record (json).
+        agreement: what confidence is told from; None in files made before it existed, or from too few images.
     """
 
     backbone: Backbone
@@ -57,6 +60,7 @@ class SegmenterModel:
     settings: SegmenterSettings = field(default_factory=SegmenterSettings)
     edits: tuple[Edit, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    agreement: Agreement | None = None
 
     def with_edits(self, edits: tuple[Edit, ...]) -> SegmenterModel:
         """The same model with another list of edits."""
@@ -88,6 +92,9 @@ def save_segmenter(path: Path, model: SegmenterModel) -> None:
         "edits": edits_to_json(model.edits),
         "provenance": dict(model.provenance),
     }
+    if model.agreement is not None:
+        tensors |= {_AGREEMENT_PREFIX + name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in model.agreement.to_arrays().items()}
+        header["agreement"] = model.agreement.header()
     write_artifact(path, "segmenter", tensors, header)
 
 
@@ -108,6 +115,7 @@ def read_segmenter(path: Path) -> SegmenterModel:
         edits = edits_from_json(header.get("edits", []), len(shares))
         provenance = dict(header.get("provenance", {}))
         spec = BackboneSpec.from_header(header)
+        agreement = _agreement(tensors, header, len(shares))
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         raise ArtifactError(f"{path}: the segmenter file is not complete ({error})") from error
     except StegoError as error:
@@ -118,7 +126,7 @@ def read_segmenter(path: Path) -> SegmenterModel:
             raise ArtifactError(f"{path}: made for another release's embedded backbone; train it again with `stego train`")
     else:
         backbone = backbone_from_tensors(_under(tensors, _BACKBONE_PREFIX), spec, None, origin=str(path))
-    return SegmenterModel(backbone, name, clusters, shares, settings, edits, provenance)
+    return SegmenterModel(backbone, name, clusters, shares, settings, edits, provenance, agreement)
 
 
 def _check(clusters: ClusterModel, shares: npt.NDArray[np.float64]) -> None:
@@ -136,6 +144,21 @@ def _check(clusters: ClusterModel, shares: npt.NDArray[np.float64]) -> None:
         raise ValueError("merges do not form a tree")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in clusters.to_tensors().values()):
         raise ValueError("clusters hold values that are not finite")
+
+
+def _agreement(tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any], leaves: int) -> Agreement | None:
+    """The table of agreement; None where the file has none.
+
+    Raises:
+        StegoError, KeyError, ValueError: it has a part of one, or one for other clusters.
+    """
+    if "agreement" not in header:
+        return None
+    arrays = {name: tensor.float().numpy() for name, tensor in _under(tensors, _AGREEMENT_PREFIX).items()}
+    agreement = Agreement.from_arrays(arrays, header["agreement"])
+    if len(agreement.transitions) != leaves:
+        raise ValueError(f"a table of agreement of {len(agreement.transitions)} for {leaves} fine clusters")
+    return agreement
 
 
 def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -17,6 +17,7 @@ from models.backbone_sources import load_backbone
 from models.errors import StegoError
 from stego_app.classes import class_table
 from stego_app.clusters import ClusterModel
+from stego_app.confidence.fit import fit_agreement
 from stego_app.data import Dataset, LabelRule, Sample, open_dataset
 from stego_app.discovery import DiscoverySettings, discover
 from stego_app.discovery.pair_cache import cached_crop_pairs
@@ -125,7 +126,7 @@ def train_segmenter(config: TrainConfig, out: Path, *, report: Path | None = Non
     backbone = load_backbone(config.backbone, config.block)
     cache = _features(config, dataset, backbone, progress)
     found = _stego(config, cache, progress) if config.objective == "stego" else _discovered(config, dataset, cache, backbone, progress)
-    model = _segmenter_model(config, cache, backbone, found)
+    model = _segmenter_model(config, cache, backbone, found, progress)
     save_segmenter(out, model)
     warnings = collapse_warnings(model, cache, config.seed, config.objective)
     page = _report(config, model, dataset, cache, found, warnings, report or out.with_suffix(".report"), progress)
@@ -143,7 +144,7 @@ def fit_clusters(config: TrainConfig, images: Sequence[Path], progress: Progress
     dataset = Dataset("images", config.data, samples, None, LabelRule.plain(None))
     backbone = load_backbone(config.backbone, config.block)
     cache = _features(closed, dataset, backbone, progress)
-    return _segmenter_model(closed, cache, backbone, _discovered(closed, dataset, cache, backbone, progress))
+    return _segmenter_model(closed, cache, backbone, _discovered(closed, dataset, cache, backbone, progress), progress)
 
 
 def _features(config: TrainConfig, dataset: Dataset, backbone: Backbone, progress: Progress) -> FeatureCache:
@@ -209,7 +210,7 @@ def _stego(config: TrainConfig, cache: FeatureCache, progress: Progress) -> _Fou
     return _Found(clusters, [], {name: values for name, values in result.losses.items() if values}, result.histograms)
 
 
-def _segmenter_model(config: TrainConfig, cache: FeatureCache, backbone: Backbone, found: _Found) -> SegmenterModel:
+def _segmenter_model(config: TrainConfig, cache: FeatureCache, backbone: Backbone, found: _Found, progress: Progress) -> SegmenterModel:
     provenance: dict[str, Any] = {
         "objective": config.objective,
         "config": _stored(config),
@@ -218,7 +219,8 @@ def _segmenter_model(config: TrainConfig, cache: FeatureCache, backbone: Backbon
         "notes": list(found.notes),
     }
     shares = cluster_shares(found.clusters, cache, config.seed)
-    return SegmenterModel(backbone, config.backbone, found.clusters, shares, SegmenterSettings(resolution=config.resolution), (), provenance)
+    agreement = fit_agreement(found.clusters, cache, seed=config.seed, progress=progress)
+    return SegmenterModel(backbone, config.backbone, found.clusters, shares, SegmenterSettings(resolution=config.resolution), (), provenance, agreement)
 
 
 def _stored(config: TrainConfig) -> dict[str, Any]:
