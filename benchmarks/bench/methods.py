@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 
 from benchmarks.bench.recipe import recipe_fingerprint
 from benchmarks.bench.variants import Reader
-from benchmarks.peers.cause import CauseSettings, fit_cause
+from benchmarks.peers.cause import CauseSettings, Concepts, fit_cause, fit_concepts
 from benchmarks.peers.kmeans import kmeans_directions
 from benchmarks.peers.primaps_em import Masks, PrimapsSettings, all_masks, fit_primaps
 from models.backbone import Backbone
@@ -36,13 +36,15 @@ LINEAR_CODES = "linear-codes"
 DEFAULT = "default"
 
 PRIMAPS = {"primaps-em": PrimapsSettings(), "primaps-em-kmeans": PrimapsSettings(start="kmeans")}
-CAUSE = {"cause-mlp": CauseSettings(), "cause-tr": CauseSettings(head="tr", batch=8, probe_batches=80)}
+_TR = CauseSettings(head="tr", batch=8, probe_batches=80)
+CAUSE = {"cause-mlp": CauseSettings(), "cause-mlp-kmeans": CauseSettings(probe_steps=0), "cause-tr": _TR, "cause-tr-kmeans": replace(_TR, probe_steps=0)}
 
 METHODS = {"k-means on features": "kmeans"}
 METHODS |= {f"STEGO, published shifts: {name}": f"stego-{name}" for name in PUBLISHED}
 METHODS |= {"STEGO, shifts from the data": f"stego-{QUANTILE}"}
 METHODS |= {"PriMaPs-EM": "primaps-em", "PriMaPs-EM from k-means": "primaps-em-kmeans"}
-METHODS |= {"CAUSE, MLP head": "cause-mlp", "CAUSE, transformer head": "cause-tr"}
+METHODS |= {"CAUSE, MLP head": "cause-mlp", "CAUSE, MLP head, k-means on codes": "cause-mlp-kmeans"}
+METHODS |= {"CAUSE, transformer head": "cause-tr", "CAUSE, transformer head, k-means on codes": "cause-tr-kmeans"}
 METHODS |= {"default": DEFAULT, "linear probe on features (supervised)": LINEAR, "linear probe on the default's codes": LINEAR_CODES}
 """Row of the table to method."""
 
@@ -149,8 +151,16 @@ def _primaps(settings: PrimapsSettings, job: Job) -> tuple[Embed, dict[str, Any]
     return predict, {"settings": asdict(settings), "gain": prototypes.gain.tolist()}
 
 
+_CONCEPTS: dict[tuple[object, ...], Concepts] = {}
+"""Codebook and head of the last fit: the two probes share them."""
+
+
 def _cause(settings: CauseSettings, job: Job) -> tuple[Embed, dict[str, Any]]:
-    model = fit_cause(job.cache, job.classes, settings, seed=job.seed, progress=job.progress)
+    key = replace(settings, probe_steps=0), job.seed, job.backbone.fingerprint, str(job.size), tuple(job.cache.keys)
+    if key not in _CONCEPTS:
+        _CONCEPTS.clear()
+        _CONCEPTS[key] = fit_concepts(job.cache, settings, seed=job.seed, progress=job.progress)
+    model = fit_cause(job.cache, _CONCEPTS[key], job.classes, settings, seed=job.seed, progress=job.progress)
     record = {"settings": asdict(settings), "losses": {stage: losses[:: max(1, len(losses) // 20)] for stage, losses in model.losses.items()}}
     return lambda tokens, grid: model.scores(torch.from_numpy(tokens), grid), record
 

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from token_source import best_accuracy, regions
+from token_source import Tokens, best_accuracy, regions
 
 from benchmarks.peers import modularity
-from benchmarks.peers.cause import CauseSettings, fit_cause, nearest
+from benchmarks.peers.cause import CauseModel, CauseSettings, fit_cause, fit_concepts, nearest
 from benchmarks.peers.cause_heads import DecoderHead, PointwiseHead
 from benchmarks.peers.concept_contrast import ConceptBank, concept_contrast
 from benchmarks.peers.modularity import modularity_loss, modularity_matrix
@@ -18,6 +18,11 @@ from benchmarks.peers.modularity import modularity_loss, modularity_matrix
 QUICK = CauseSettings(
     concepts=24, patches=16, anchors=16, book_steps=30, batch=4, book_images=4, head_steps=60, code_dim=8, projection=16, bank_drawn=64, probe_steps=150
 )
+
+
+def fitted(source: Tokens, classes: int, options: CauseSettings, seed: int) -> CauseModel:
+    """All stages of CAUSE."""
+    return fit_cause(source, fit_concepts(source, options, seed=seed), classes, options, seed=seed)
 
 
 def cosine(first: torch.Tensor, second: torch.Tensor) -> float:
@@ -140,10 +145,10 @@ def test_nearest_is_by_cosine() -> None:
     assert nearest(torch.tensor([[10.0, 1.0], [0.1, 1.0]]), torch.tensor([[0.0, 5.0], [0.5, 0.0]])).tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("head", ["mlp", "tr"])
-def test_cause_finds_the_regions(head: str) -> None:
+@pytest.mark.parametrize(("head", "probe_steps"), [("mlp", 150), ("mlp", 0), ("tr", 150)])
+def test_cause_finds_the_regions(head: str, probe_steps: int) -> None:
     source, labels = regions(8, (6, 9), 3, 12, 0.1, 4)
-    model = fit_cause(source, 3, CauseSettings(**(vars(QUICK) | {"head": head, "window": 6, "dropout": 0.0})), seed=0)
+    model = fitted(source, 3, CauseSettings(**(vars(QUICK) | {"head": head, "window": 6, "dropout": 0.0, "probe_steps": probe_steps})), seed=0)
     said = np.concatenate([model.scores(torch.from_numpy(image), (6, 9)).argmax(1).numpy() for image in source.images])
     assert best_accuracy(said, np.concatenate(labels), 3) > 0.95
     assert np.mean(model.losses["head"][-10:]) < np.mean(model.losses["head"][:10])
@@ -153,7 +158,7 @@ def test_the_same_seed_gives_the_same_model() -> None:
     source, _ = regions(4, (5, 6), 3, 8, 0.1, 3)
     short = CauseSettings(**(vars(QUICK) | {"book_steps": 3, "head_steps": 3, "probe_steps": 3}))
     before = torch.random.get_rng_state()
-    first, again = (fit_cause(source, 3, short, seed=1) for _ in range(2))
+    first, again = (fitted(source, 3, short, seed=1) for _ in range(2))
     assert torch.equal(first.centroids, again.centroids)
     assert torch.equal(first.book, again.book)
     assert torch.equal(before, torch.random.get_rng_state())
