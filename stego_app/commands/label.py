@@ -17,6 +17,8 @@ def label(
     crf: Annotated[bool, typer.Option(help="Refine edges with a dense CRF.")] = True,
     flip: Annotated[bool, typer.Option(help="Average with the mirrored image: twice the time, slightly better.")] = False,
     overlays: Annotated[bool, typer.Option(help="Also write the colours over the pictures, to OUT/overlays/.")] = False,
+    confidence: Annotated[bool, typer.Option(help="Also write the confidence of each pixel, to OUT/confidence/ (8-bit, white = sure).")] = False,
+    abstain: Annotated[float | None, typer.Option(help="Give no class (255) where confidence is below this, 0 to 1; 0.7 is a sensible start.")] = None,
     resolution: Annotated[int | None, typer.Option(min=28, max=4096, help="Short side for the backbone in pixels; the model's own if not given.")] = None,
     window: Annotated[int | None, typer.Option(min=0, max=4096, help="Side of overlapping windows in pixels, for fine detail in large images.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 4,
@@ -35,6 +37,8 @@ def label(
         raise StegoError("--fit finds its own classes and --model brings some: give one of the two")
     if seed is not None and not fit:
         raise StegoError("--seed belongs to --fit: labelling with a model draws nothing at random")
+    if abstain is not None and not 0 <= abstain <= 1:
+        raise StegoError(f"--abstain {abstain}: expected 0 to 1")
     with terminal_progress() as progress:
         if fit:
             # What is planned is what is fitted: results of an earlier run inside the folder are no input.
@@ -42,7 +46,18 @@ def label(
             segmenter = Segmenter.fit(images, classes=classes, resolution=resolution, device=device, seed=seed or 0, progress=progress)
         else:
             segmenter = Segmenter.load(model or "default", device=device)
-        settings = LabelSettings(classes=classes, crf=crf, flip=flip, overlays=overlays, resolution=resolution, window=window, batch_size=batch_size, jobs=jobs)
+        settings = LabelSettings(
+            classes=classes,
+            crf=crf,
+            flip=flip,
+            abstain=abstain,
+            confidence=confidence,
+            overlays=overlays,
+            resolution=resolution,
+            window=window,
+            batch_size=batch_size,
+            jobs=jobs,
+        )
         summary = label_folder(source, out, segmenter, settings, progress)
     typer.echo(str(summary))
     if summary.failed:

@@ -7,24 +7,28 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from models.errors import StegoError
 from stego_app.atomic import OutputError
+from stego_app.classes import IGNORED
+from stego_app.confidence.agreement import MissingConfidenceError
 from stego_app.crf import CrfPool
 from stego_app.labelling.leftovers import remove_leftovers
 from stego_app.labelling.manifest import Entry, Manifest
 from stego_app.labelling.names import Plan, other_names, plan_folder
 from stego_app.labelling.reading import AHEAD, Loaded, batches, file_digest, load
 from stego_app.labelling.settings import LabelSettings
-from stego_app.labelling.summary import LabelSummary, write_classes, write_failures
-from stego_app.labelling.worker import Task, finish_task
+from stego_app.labelling.summary import LabelSummary, write_classes, write_confidence, write_failures
+from stego_app.labelling.worker import Outcome, Task, finish_task
 from stego_app.progress import Progress, silent
 from stego_app.read_ahead import read_ahead
 from stego_app.segmentation import reduced_image
+
+_Maps = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]
 
 FEW = 4
 """For this many images, starting processes would take longer than the work."""
@@ -35,17 +39,23 @@ class LabellingSegmenter(Protocol):
 
     @property
     def fingerprint(self) -> str: ...
+    @property
+    def has_confidence(self) -> bool: ...
     def class_names(self, classes: int | None = ...) -> list[str]: ...
     def palette(self, classes: int | None = ...) -> npt.NDArray[np.uint8]: ...
     def class_probabilities(
         self, images: Sequence[npt.NDArray[np.uint8]], *, classes: int | None = ..., flip: bool = ..., resolution: int | None = ..., window: int | None = ...
     ) -> list[npt.NDArray[np.float32]]: ...
+    def class_probabilities_and_agreement(
+        self, images: Sequence[npt.NDArray[np.uint8]], *, classes: int | None = ..., flip: bool = ..., resolution: int | None = ..., window: int | None = ...
+    ) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]: ...
 
 
 def label_folder(source: Path, out: Path, segmenter: LabellingSegmenter, settings: LabelSettings | None = None, progress: Progress = silent) -> LabelSummary:
     """Write a label map for every image under ``source`` (or for one image) to ``out``.
 
-    Leaves ``labels/<sub-path>.png`` (8-bit palette, 255 = ignored), ``overlays/<sub-path>.jpg`` if asked for,
+    Leaves ``labels/<sub-path>.png`` (8-bit palette, 255 = ignored), ``overlays/<sub-path>.jpg`` and ``confidence/<sub-path>.png``
+    (8-bit grey, 255 = full confidence) if asked for, ``confidence.csv`` (images, the least to be trusted first) wherever confidence plays a part,
     ``classes.json``, ``classes.csv``, ``manifest.jsonl`` and, if any image failed, ``failures.csv``. An image is left as
     it is if its bytes, the segmenter and the settings are those of the manifest and its files are there. An image that
     fails is listed and the run goes on.
@@ -58,9 +68,12 @@ def label_folder(source: Path, out: Path, segmenter: LabellingSegmenter, setting
         progress: called as ``progress("labelling", done, total)``.
 
     Raises:
+        MissingConfidenceError: confidence is asked of a segmenter that cannot tell it.
         StegoError: no images, an output folder that cannot be written to or would mix with the input, or settings the segmenter refuses.
     """
     options = settings or LabelSettings()
+    if options.asks_confidence and not segmenter.has_confidence:
+        raise MissingConfidenceError
     plans = plan_folder(source, out)
     names, palette = segmenter.class_names(options.classes), segmenter.palette(options.classes)
     started = time.monotonic()
@@ -76,7 +89,8 @@ def label_folder(source: Path, out: Path, segmenter: LabellingSegmenter, setting
             remove_leftovers(out)
             run.write_lists(plans)
     done = len(left) - len(run.failures)
-    return LabelSummary(out, done, len(plans) - len(left), tuple(run.failures.items()), time.monotonic() - started)
+    doubtful = tuple(run.doubtful(plans)) if options.asks_confidence else ()
+    return LabelSummary(out, done, len(plans) - len(left), tuple(run.failures.items()), time.monotonic() - started, doubtful)
 
 
 @dataclass
@@ -113,6 +127,10 @@ class _Run:
             return False
         if not (self.out / plan.label).is_file() or (self.settings.overlays and not (self.out / plan.overlay).is_file()):
             return False
+        if self.settings.asks_confidence and entry.confidence is None and set(entry.pixels or {}) != {str(IGNORED)}:
+            return False
+        if self.settings.confidence and not (self.out / plan.confidence).is_file():
+            return False
         return entry.sha256 == file_digest(plan.path)
 
     def _is_current(self, entry: Entry) -> bool:
@@ -141,22 +159,18 @@ class _Run:
                 if isinstance(result, str):
                     self._fail(item, result)
                 elif item.image is not None:
+                    probabilities, agreement = result
                     # The image itself travels in the task, where it is needed.
                     under_way.append(replace(item, image=None))
-                    yield self._task(item.plan, item.image, result)
+                    yield self._task(item.plan, item.image, probabilities, agreement)
 
-    def _probabilities(self, batch: Sequence[Loaded]) -> Iterator[tuple[Loaded, npt.NDArray[np.float32] | str]]:
-        """Each image with its class probabilities, or with the reason why there are none."""
+    def _probabilities(self, batch: Sequence[Loaded]) -> Iterator[tuple[Loaded, _Maps | str]]:
+        """Each image with its class probabilities and, if asked for, its agreement, or with the reason why there are none."""
         read = [item for item in batch if item.image is not None]
         yield from ((item, item.reason) for item in batch if item.image is None)
         images = [item.image for item in read if item.image is not None]
-        options = self.settings
         try:
-            results = (
-                self.segmenter.class_probabilities(images, classes=options.classes, flip=options.flip, resolution=options.resolution, window=options.window)
-                if images
-                else []
-            )
+            results = self._maps(images) if images else []
         except Exception as error:
             # One image, or too many at once for the memory: each gets its own try.
             if len(read) == 1:
@@ -167,7 +181,14 @@ class _Run:
         else:
             yield from zip(read, results, strict=True)
 
-    def _task(self, plan: Plan, image: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]) -> Task:
+    def _maps(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[_Maps]:
+        options = self.settings
+        how: dict[str, Any] = {"classes": options.classes, "flip": options.flip, "resolution": options.resolution, "window": options.window}
+        if options.asks_confidence:
+            return [*self.segmenter.class_probabilities_and_agreement(images, **how)]
+        return [(probabilities, None) for probabilities in self.segmenter.class_probabilities(images, **how)]
+
+    def _task(self, plan: Plan, image: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32], agreement: npt.NDArray[np.float32] | None) -> Task:
         options = self.settings
         return Task(
             probabilities=probabilities,
@@ -179,13 +200,18 @@ class _Run:
             settings=options.crf_settings,
             label=self.out / plan.label,
             overlay=self.out / plan.overlay,
+            agreement=agreement,
+            confidence=self.out / plan.confidence if options.confidence else None,
+            abstain=options.abstain,
         )
 
-    def _done(self, item: Loaded, pixels: dict[str, int]) -> None:
+    def _done(self, item: Loaded, outcome: Outcome) -> None:
         plan = item.plan
         before = self.manifest.entries.get(plan.name)
         overlay = plan.overlay if self.settings.overlays else ""
-        self.manifest.add(Entry(plan.name, item.sha256, self.model, self.digest, "done", plan.label, overlay, pixels))
+        shown = plan.confidence if self.settings.confidence else ""
+        entry = Entry(plan.name, item.sha256, self.model, self.digest, "done", plan.label, overlay, outcome.pixels)
+        self.manifest.add(replace(entry, confidence=outcome.confidence, confidence_map=shown, abstained=outcome.abstained))
         if before is not None and before.label != plan.label and before.label in other_names(plan) and before.label not in self.claimed:
             # A new neighbour of the same name gave this image's results a longer one.
             (self.out / before.label).unlink(missing_ok=True)
@@ -205,9 +231,15 @@ class _Run:
         entries = [entry for plan in plans if (entry := self.manifest.entries.get(plan.name)) and self._is_current(entry)]
         write_classes(self.out, self.names, self.palette, entries, model=self.model, settings=self.settings.model_dump())
         write_failures(self.out, list(self.failures.items()))
+        write_confidence(self.out, self.doubtful(plans))
+
+    def doubtful(self, plans: Sequence[Plan]) -> list[tuple[str, float]]:
+        """Each image that is done with its mean confidence, the least to be trusted first, of those of which it is known."""
+        entries = [entry for plan in plans if (entry := self.manifest.entries.get(plan.name)) and self._is_current(entry)]
+        return sorted(((entry.image, entry.confidence) for entry in entries if entry.confidence is not None), key=lambda item: item[1])
 
 
-def _attempt(task: Task) -> dict[str, int] | Exception:
+def _attempt(task: Task) -> Outcome | Exception:
     """`finish_task` in this process, with the outcome as `CrfPool.run` gives it."""
     try:
         return finish_task(task)

@@ -28,6 +28,9 @@ class Entry:
         overlay: the overlay, likewise; empty if none was asked for.
         pixels: number of pixels of each label that occurs, 255 for ignored.
         reason: why it failed; empty if it did not.
+        confidence: mean confidence of the pixels that have a class; None where it was not asked for, or no pixel has one.
+        confidence_map: the map of confidence, relative to the output folder; empty if none was asked for.
+        abstained: pixels that were given no class for want of confidence; they are among the ignored in ``pixels``.
     """
 
     image: str
@@ -39,6 +42,9 @@ class Entry:
     overlay: str = ""
     pixels: dict[str, int] | None = None
     reason: str = ""
+    confidence: float | None = None
+    confidence_map: str = ""
+    abstained: int | None = None
 
 
 class Manifest:
@@ -105,9 +111,10 @@ def _parse(line: bytes) -> Entry | None:
     try:
         values: Any = json.loads(line)
         entry = Entry(**{name: value for name, value in values.items() if name in known})
-        strings = (entry.image, entry.sha256, entry.model, entry.settings, entry.status, entry.label, entry.overlay, entry.reason)
+        strings = (entry.image, entry.sha256, entry.model, entry.settings, entry.status, entry.label, entry.overlay, entry.reason, entry.confidence_map)
         counts = {str(label): int(count) for label, count in (entry.pixels or {}).items()}
     except (ValueError, TypeError, AttributeError):
         return None
-    whole = all(isinstance(value, str) for value in strings) and all(label.isdigit() for label in counts)
+    numbers = all(value is None or isinstance(value, (int, float)) for value in (entry.confidence, entry.abstained))
+    whole = numbers and all(isinstance(value, str) for value in strings) and all(label.isdigit() for label in counts)
     return entry if whole else None

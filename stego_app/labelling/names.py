@@ -10,6 +10,9 @@ from pathlib import Path, PurePosixPath
 from models.errors import StegoError
 from stego_app.images import find_images
 
+RESULT_FOLDERS = ("labels", "overlays", "confidence")
+"""Folders of results inside OUT."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -19,12 +22,14 @@ class Plan:
     name: str
     label: str
     overlay: str
+    confidence: str
 
 
 def plan_folder(source: Path, out: Path) -> list[Plan]:
     """A plan for every image under ``source``, or for the one image that it is, in a fixed order.
 
-    Results mirror the sub-folders of ``source``: ``labels/<sub-path>.png`` and ``overlays/<sub-path>.jpg``. What lies in
+    Results mirror the sub-folders of ``source``: ``labels/<sub-path>.png``, ``overlays/<sub-path>.jpg`` and
+    ``confidence/<sub-path>.png``. What lies in
     ``out`` is never taken for input.
 
     Raises:
@@ -33,8 +38,8 @@ def plan_folder(source: Path, out: Path) -> list[Plan]:
     target, origin = out.resolve(), source.resolve()
     if target == origin:
         raise StegoError(f"{out}: is the input folder; expected another folder for the results")
-    if any(origin.is_relative_to(target / kind) for kind in ("labels", "overlays")):
-        raise StegoError(f"{source}: lies where results are written; expected input outside {out / 'labels'} and {out / 'overlays'}")
+    if any(origin.is_relative_to(target / kind) for kind in RESULT_FOLDERS):
+        raise StegoError(f"{source}: lies where results are written; expected input outside {' and '.join(str(out / kind) for kind in RESULT_FOLDERS)}")
     if out.exists() and not out.is_dir():
         raise StegoError(f"{out}: is a file; expected a folder for the results")
     root = source.parent if source.is_file() else source
@@ -46,7 +51,10 @@ def plan_folder(source: Path, out: Path) -> list[Plan]:
         raise StegoError(f"{source}: no images found outside the output folder {out}")
     relative = [PurePosixPath(path.relative_to(root).as_posix()) for path in images]
     names = output_names(relative)
-    return [Plan(path, str(name), f"labels/{names[name]}.png", f"overlays/{names[name]}.jpg") for path, name in zip(images, relative, strict=True)]
+    return [
+        Plan(path, str(name), f"labels/{names[name]}.png", f"overlays/{names[name]}.jpg", f"confidence/{names[name]}.png")
+        for path, name in zip(images, relative, strict=True)
+    ]
 
 
 def output_names(images: Iterable[PurePosixPath]) -> dict[PurePosixPath, str]:

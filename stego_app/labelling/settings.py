@@ -13,7 +13,7 @@ FORMAT = 1
 """Raised when the same model and settings would give other labels than before, so that folders are labelled anew."""
 
 # What decides how fast the work goes, but not what comes out.
-_SPEED_ONLY = {"batch_size", "jobs", "overlays"}
+_SPEED_ONLY = {"batch_size", "jobs", "overlays", "confidence"}
 
 
 class LabelSettings(BaseModel):
@@ -26,12 +26,20 @@ class LabelSettings(BaseModel):
     flip: bool = Field(default=False, description="average with the mirrored image")
     resolution: int | None = Field(default=None, ge=1, description="short side for the backbone, in pixels")
     window: int | None = Field(default=None, ge=0, description="side of overlapping windows in pixels, 0 to see each image whole")
+    abstain: float | None = Field(default=None, ge=0, le=1, description="give no class where confidence is below this")
+    confidence: bool = Field(default=False, description="also write the confidence of each pixel")
     overlays: bool = Field(default=False, description="also write the colours over the pictures")
     batch_size: int = Field(default=4, ge=1, description="images a forward pass")
     jobs: int | None = Field(default=None, ge=1, description="processes for the CRF and the writing")
     crf_settings: CrfSettings = CrfSettings()
 
+    @property
+    def asks_confidence(self) -> bool:
+        """Whether the segmenter must be able to tell confidence."""
+        return self.confidence or self.abstain is not None
+
     def digest(self) -> str:
         """16 hex digits of everything here that the labels depend on."""
-        values = self.model_dump(exclude=_SPEED_ONLY | (set() if self.crf else {"crf_settings"}))
+        unused = (set() if self.crf else {"crf_settings"}) | ({"abstain"} if self.abstain is None else set())
+        values = self.model_dump(exclude=_SPEED_ONLY | unused)
         return hashlib.sha256(json.dumps([FORMAT, values], sort_keys=True).encode()).hexdigest()[:16]

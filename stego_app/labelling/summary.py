@@ -19,17 +19,22 @@ from stego_app.labelling.manifest import Entry
 from stego_app.segmentation import hex_color
 
 FAILURES = "failures.csv"
+CONFIDENCE = "confidence.csv"
+
+_NAMED = 3
+"""Images named in the line of a run as the least to be trusted."""
 
 
 @dataclass(frozen=True)
 class LabelSummary:
-    """Counts of a run, and each failure as (image, reason)."""
+    """Counts of a run, each failure as (image, reason), and each image with its confidence, the least to be trusted first, if asked for."""
 
     out: Path
     labelled: int
     skipped: int
     failures: tuple[tuple[str, str], ...]
     seconds: float
+    doubtful: tuple[tuple[str, float], ...] = ()
 
     @property
     def failed(self) -> int:
@@ -46,6 +51,9 @@ class LabelSummary:
         text = f"labelled {self.labelled} of {self.total} images{rate}; label maps in {self.out / 'labels'}"
         if self.skipped:
             text += f"; {self.skipped} were done before"
+        if self.doubtful:
+            least = ", ".join(f"{image} ({confidence:.2f})" for image, confidence in self.doubtful[:_NAMED])
+            text += f"; least to be trusted: {least}, see {self.out / CONFIDENCE}"
         if self.failed:
             image, reason = self.failures[0]
             first = reason if image in reason else f"{image}: {reason}"
@@ -61,11 +69,21 @@ def write_failures(out: Path, failures: Sequence[tuple[str, str]]) -> None:
         (out / FAILURES).unlink(missing_ok=True)
 
 
+def write_confidence(out: Path, doubtful: Sequence[tuple[str, float]]) -> None:
+    """``confidence.csv``: path and mean confidence, the least to be trusted first. Where it is known of none there is no such file."""
+    if doubtful:
+        write_bytes(out / CONFIDENCE, _csv([("path", "confidence"), *((image, f"{confidence:.4f}") for image, confidence in doubtful)]))
+    else:
+        (out / CONFIDENCE).unlink(missing_ok=True)
+
+
 def write_classes(out: Path, names: Sequence[str], palette: npt.NDArray[np.uint8], entries: Iterable[Entry], *, model: str, settings: dict[str, Any]) -> None:
     """``classes.json`` and ``classes.csv``: id, name, colour, and share of all pixels in ``entries``, which are done."""
     pixels = [0] * (IGNORED + 1)
     images = [0] * (IGNORED + 1)
+    withheld = 0
     for entry in entries:
+        withheld += entry.abstained or 0
         for label, count in (entry.pixels or {}).items():
             pixels[int(label)] += count
             images[int(label)] += 1
@@ -74,7 +92,9 @@ def write_classes(out: Path, names: Sequence[str], palette: npt.NDArray[np.uint8
         {"id": index, "name": name, "color": hex_color(palette[index]), "pixels": pixels[index], "share": pixels[index] / total, "images": images[index]}
         for index, name in enumerate(names)
     ]
-    ignored = {"id": IGNORED, "pixels": pixels[IGNORED], "share": pixels[IGNORED] / total}
+    ignored: dict[str, Any] = {"id": IGNORED, "pixels": pixels[IGNORED], "share": pixels[IGNORED] / total}
+    if settings.get("abstain") is not None:
+        ignored["abstained"] = withheld
     table = {"model": model, "settings": settings, "ignored": ignored, "classes": classes}
     write_bytes(out / "classes.json", (json.dumps(table, indent=2, ensure_ascii=False) + "\n").encode())
     rows = [(str(entry["id"]), str(entry["name"]), str(entry["color"]), f"{entry['share']:.6f}") for entry in classes]

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stego_app.atomic import write_bytes
+from stego_app.confidence.maps import confidence_of, mean_confidence
 from stego_app.crf import CrfSettings
-from stego_app.segmentation import Segmentation, count_labels, index_png, segment
+from stego_app.segmentation import Segmentation, abstained, count_labels, grey_png, index_png, segment
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class Task:
         settings: of the CRF.
         label: file to write.
         overlay: file to write, where an overlay is wanted.
+        agreement: (K + 1, h, w) on the patch grid, where confidence is asked for.
+        confidence: file to write; None where no map of confidence is wanted.
+        abstain: give no class where confidence is below this; None to give each pixel one.
     """
 
     probabilities: npt.NDArray[np.float32]
@@ -38,20 +42,43 @@ class Task:
     settings: CrfSettings
     label: Path
     overlay: Path
+    agreement: npt.NDArray[np.float32] | None = None
+    confidence: Path | None = None
+    abstain: float | None = None
 
 
-def finish_task(task: Task) -> dict[str, int]:
-    """Write the files of ``task`` and return the number of pixels of each label that occurs.
+@dataclass(frozen=True)
+class Outcome:
+    """What is known of a finished image: ``pixels`` of each label that occurs; see `Entry` for the others."""
+
+    pixels: dict[str, int]
+    confidence: float | None = None
+    abstained: int | None = None
+
+
+def finish_task(task: Task) -> Outcome:
+    """Write the files of ``task``.
 
     Raises:
         OutputError: the output folder cannot be written to.
         StegoError: this image cannot be finished.
     """
     labels, scores = segment(task.probabilities, task.size, seen=task.seen, settings=task.settings)
+    mean, withheld = None, None
+    if task.agreement is not None:
+        confidence = confidence_of(labels, task.agreement)
+        # Of the image as it was decided: what is withheld afterwards is what made it doubtful.
+        mean = mean_confidence(confidence, labels)
+        if task.confidence is not None:
+            write_bytes(task.confidence, grey_png(confidence))
+        if task.abstain is not None:
+            kept = abstained(labels, confidence, task.abstain)
+            withheld = int(np.count_nonzero(kept != labels))
+            labels = kept
     if task.image is not None:
         shown = Segmentation(task.image, labels, scores, task.names, task.palette)
         write_bytes(task.overlay, shown.to_overlay_jpeg())
     # Last, since a label map that is there stands for an image that is done.
     write_bytes(task.label, index_png(labels, task.palette))
     counts = count_labels(labels)
-    return {str(label): int(counts[label]) for label in np.flatnonzero(counts)}
+    return Outcome({str(label): int(counts[label]) for label in np.flatnonzero(counts)}, mean, withheld)

@@ -57,6 +57,22 @@ class ColourSegmenter:
             raise RuntimeError("out of\nmemory")
         return [self._one(image) for image in images]
 
+    has_confidence = True
+
+    def class_probabilities_and_agreement(
+        self,
+        images: Sequence[npt.NDArray[np.uint8]],
+        *,
+        classes: int | None = None,
+        flip: bool = False,
+        resolution: int | None = None,
+        window: int | None = None,
+    ) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+        """Red is told with a confidence of 0.9, green of 0.5, blue of 0.3."""
+        maps = self.class_probabilities(images, classes=classes, flip=flip, resolution=resolution, window=window)
+        known = np.array([0.9, 0.5, 0.3, 0.0], np.float32)[:, None, None]
+        return [(probabilities, np.broadcast_to(known, probabilities.shape).copy()) for probabilities in maps]
+
     def _one(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         height, width = max(1, image.shape[0] // 8), max(1, image.shape[1] // 8)
         small = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX), dtype=np.float32)
