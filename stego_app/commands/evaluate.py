@@ -24,7 +24,7 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Score this many images only, evenly spaced.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
-    """Hungarian-matched mIoU and accuracy over the whole set, per class, with and without the CRF."""
+    """Hungarian-matched mIoU and accuracy over the whole set, per class, with and without the CRF; and how confidence predicts errors."""
     from models.errors import StegoError
     from stego_app.data import open_dataset
     from stego_app.evaluation import EvaluationSettings, evaluate_segmenter

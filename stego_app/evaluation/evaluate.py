@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import StegoError
+from stego_app.confidence.agreement import MISSING
 from stego_app.crf import CrfPool
 from stego_app.data import VOID, Dataset, Sample
 from stego_app.evaluation.checkpoint import Arrays, Checkpoint, from_text_array, text_array
+from stego_app.evaluation.error_prediction import BINS, ErrorPrediction, accumulate_by_confidence, error_prediction
 from stego_app.evaluation.histogram import accumulate
 from stego_app.evaluation.report import EvaluationReport, make_folder, write_report
 from stego_app.evaluation.scores import Scores, hungarian_scores, majority_scores, matched_scores
@@ -39,6 +41,10 @@ CHUNK = 64
 class Segments(Protocol):
     """What is asked of a segmenter; `stego_app.Segmenter` is one."""
 
+    @property
+    def has_confidence(self) -> bool:
+        """Whether it can tell `agreement`."""
+
     def info(self) -> dict[str, Any]:
         """What is known of it, ready for JSON."""
 
@@ -53,6 +59,9 @@ class Segments(Protocol):
 
     def probabilities(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
         """(K + 1, h, w) on the patch grid; the last row is "ignored"."""
+
+    def agreement(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
+        """(K + 1, h, w) on the patch grid: the confidence of each class."""
 
     def codes(self, encoded: Encoded) -> torch.Tensor:
         """(h*w, E)."""
@@ -154,10 +163,25 @@ def class_space(dataset: Dataset, samples: Sequence[Sample], progress: Progress 
     return ClassSpace(tuple(f"label {value}" for value in values), column)
 
 
-def count_pixels(image: Bytes, probabilities: npt.NDArray[np.float32], label: Bytes, names: list[str], palette: Bytes, classes: int, crf: bool) -> Counts:
-    """(K + 1, classes) pixels of one image; the last row holds those given no cluster. At the top level, for worker processes."""
-    labels = finish(image, probabilities, names=names, palette=palette, crf=crf).labels
-    return accumulate(np.where(labels == VOID, len(names), labels), label, len(names) + 1, classes)
+def count_pixels(
+    image: Bytes,
+    probabilities: npt.NDArray[np.float32],
+    label: Bytes,
+    names: list[str],
+    palette: Bytes,
+    classes: int,
+    crf: bool,
+    agreement: npt.NDArray[np.float32] | None = None,
+) -> Counts:
+    """(K + 1, classes, bins) pixels of one image by step of confidence; a single bin without ``agreement``.
+
+    The last row holds those given no cluster. At the top level, for worker processes.
+    """
+    found = finish(image, probabilities, names=names, palette=palette, crf=crf, agreement=agreement)
+    said = np.where(found.labels == VOID, len(names), found.labels)
+    if agreement is None:
+        return accumulate(said, label, len(names) + 1, classes)[..., None]
+    return accumulate_by_confidence(said, label, found.confidence, len(names) + 1, classes)
 
 
 class _Run:
@@ -171,9 +195,11 @@ class _Run:
         self.names = segmenter.class_names(self.parts)
         self.palette = segmenter.palette(self.parts)
         self.modes = CRF_MODES[settings.crf]
-        self.counts: dict[bool, Counts] = {crf: np.zeros((len(self.names) + 1, len(space.names)), dtype=np.int64) for crf in self.modes}
+        self.confident = segmenter.has_confidence
+        shape = (len(self.names) + 1, len(space.names), BINS if self.confident else 1)
+        self.counts: dict[bool, Counts] = {crf: np.zeros(shape, dtype=np.int64) for crf in self.modes}
         self.failures: list[tuple[str, str]] = []
-        self.notes: list[str] = []
+        self.notes: list[str] = [] if self.confident else [f"Confidence was not scored: {MISSING}."]
         self.samples = list(samples)
         self.trained_on = 0
         self.done = 0
@@ -226,8 +252,9 @@ class _Run:
                 tokens = {"features": encoded.tokens, "codes": self.segmenter.codes(encoded)}
                 self.probes.see(tokens, encoded.grid, label, training=number < self.trained_on)
             probabilities = self.segmenter.probabilities(encoded, classes=self.parts)
+            agreement = self.segmenter.agreement(encoded, classes=self.parts) if self.confident else None
             for crf in self.modes:
-                yield image, probabilities, label, self.names, self.palette, len(self.space.names), crf
+                yield image, probabilities, label, self.names, self.palette, len(self.space.names), crf, agreement
 
     def _state(self) -> Arrays:
         arrays: Arrays = {"done": np.array(self.done), "failures": text_array(self.failures)}
@@ -245,9 +272,13 @@ class _Run:
         """The scores of what was counted."""
         names = self.space.names
         scores: dict[str, Scores] = {}
+        errors: dict[str, ErrorPrediction] = {}
         for rule, score in (("hungarian", hungarian_scores), ("majority", majority_scores)):
             for crf, counts in self.counts.items():
-                scores[f"{rule}{'_crf' if crf else ''}"] = score(counts[:-1], names, ignored=counts[-1])
+                key, pixels = f"{rule}{'_crf' if crf else ''}", counts.sum(axis=2)
+                scores[key] = score(pixels[:-1], names, ignored=pixels[-1])
+                if self.confident:
+                    errors[key] = error_prediction(counts[:-1], np.array(scores[key].matching))
         if self.probes is not None:
             scores |= {f"linear_{what}": matched_scores(counts, np.arange(len(names)), names) for what, counts in self.probes.counts.items()}
             self.notes += self.probes.notes(len(self.samples))
@@ -263,6 +294,7 @@ class _Run:
             clusters=tuple(self.names),
             images=len(self.samples) - len(self.failures),
             scores=scores,
+            errors=errors,
             notes=tuple(self.notes),
             failures=tuple(self.failures),
         )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from models.errors import StegoError
 from stego_app.atomic import write_bytes
 from stego_app.evaluation.confusion import confusion_picture
+from stego_app.evaluation.error_prediction import COVERAGES, ErrorPrediction
 from stego_app.evaluation.scores import Scores
 
 TITLES = {
@@ -37,6 +38,7 @@ class EvaluationReport:
         scores: by the keys of `TITLES`.
         notes: sentences to read beside the scores.
         failures: (image, reason) of those left out.
+        errors: how confidence predicts errors, by the keys of `TITLES` that are of clusters; empty where the segmenter cannot tell confidence.
     """
 
     dataset: str
@@ -47,6 +49,7 @@ class EvaluationReport:
     scores: Mapping[str, Scores]
     notes: tuple[str, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()
+    errors: Mapping[str, ErrorPrediction] = field(default_factory=dict)
 
     @property
     def main(self) -> Scores:
@@ -62,6 +65,7 @@ class EvaluationReport:
             "clusters": list(self.clusters),
             "images": self.images,
             "scores": {key: scores.as_dict() for key, scores in self.scores.items()},
+            "error_prediction": {key: found.as_dict() for key, found in self.errors.items()},
             "notes": list(self.notes),
             "failures": [{"image": image, "reason": reason} for image, reason in self.failures],
         }
@@ -73,6 +77,9 @@ class EvaluationReport:
         lines += _table(["", "mIoU", "accuracy"], [[TITLES[key], f"{found.miou:.1f}", f"{found.accuracy:.1f}"] for key, found in self.scores.items()])
         shown = [key for key in _COLUMNS if key in self.scores]
         lines += ["", *_table(["class", "share of pixels", *(_COLUMNS[key] for key in shown), "cluster"], self._per_class(shown))]
+        if self.errors:
+            header = ["confidence", "AUROC of errors", *(f"accuracy, surest {share:.0%}".replace("%", " %") for share in COVERAGES)]
+            lines += ["", *_table(header, [[TITLES[key], *_cells(found)] for key, found in self.errors.items()], words=1)]
         if self.notes:
             lines += ["", *(f"- {note}" for note in self.notes)]
         if self.failures:
@@ -119,15 +126,19 @@ def write_report(report: EvaluationReport, out: Path) -> None:
         write_bytes(out / name, data)
 
 
-def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table, its first and last columns to the left and the others to the right; padded to be read as it is."""
+def _cells(found: ErrorPrediction) -> list[str]:
+    return ["–" if found.auroc is None else f"{found.auroc:.2f}", *(f"{accuracy:.1f}" for _, accuracy in found.coverage)]
+
+
+def _table(header: list[str], rows: list[list[str]], words: int | None = None) -> list[str]:
+    """A Markdown table, its first and last columns to the left (``words`` = 1: only the first) and the others to the right; padded to be read as it is."""
     cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    words = {0} if len(header) == 3 else {0, len(header) - 1}
+    left = {0} if words == 1 or len(header) == 3 else {0, len(header) - 1}
 
     def line(row: list[str]) -> str:
-        padded = (cell.ljust(width) if column in words else cell.rjust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        padded = (cell.ljust(width) if column in left else cell.rjust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True)))
         return f"| {' | '.join(padded)} |"
 
-    rule = "|".join(f"{'-' * (width + 2)}" if column in words else f"{'-' * (width + 1)}:" for column, width in enumerate(widths))
+    rule = "|".join(f"{'-' * (width + 2)}" if column in left else f"{'-' * (width + 1)}:" for column, width in enumerate(widths))
     return [line(cells[0]), f"|{rule}|", *(line(row) for row in cells[1:])]

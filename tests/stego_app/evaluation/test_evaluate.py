@@ -35,6 +35,8 @@ class ByColour:
     order: tuple[int, ...] = (0, 1, 2)
     ignored: tuple[int, ...] = ()
     calls: list[dict[str, Any]] = field(default_factory=list)
+    has_confidence: bool = True
+    doubted: int = 2
 
     def info(self) -> dict[str, Any]:
         return {"name": "by colour"}
@@ -58,6 +60,11 @@ class ByColour:
         count = len(self.class_names(classes))
         row = np.array([count if colour in self.ignored else min(self.order[colour], count - 1) for colour in range(len(self.order))])
         return np.eye(count + 1, dtype=np.float32)[row[nearest]].T.reshape(count + 1, *encoded.grid)
+
+    def agreement(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
+        known = np.full(len(self.class_names(classes)) + 1, 0.9, np.float32)
+        known[self.doubted] = 0.2
+        return known[:, None, None] * np.ones((1, *encoded.grid), np.float32)
 
     def codes(self, encoded: Encoded) -> torch.Tensor:
         return torch.ones(len(encoded.tokens), 2)  # nothing left of the features
@@ -330,3 +337,32 @@ def test_what_was_saved_for_other_settings_or_damaged_is_not_used(tmp_path: Path
         again = ByColour()
         evaluate(tmp_path, again, OFF if spoil else EvaluationSettings(crf="off", linear_probe=False, flip=True))
         assert len(again.calls) == 6
+
+
+def test_errors_are_predicted_where_the_doubted_cluster_is_the_wrong_one(tmp_path: Path) -> None:
+    make_folder(tmp_path / "set", values=(0, 1, 2))
+    for sample in (tmp_path / "set" / "labels").iterdir():  # the third colour is labelled as the first, or as the second
+        label = np.asarray(Image.open(sample)).copy()
+        label[label == 2] = np.indices(label.shape).sum(0)[label == 2] % 2
+        Image.fromarray(label).save(sample)
+    report = evaluate(tmp_path)
+    found = report.errors["hungarian"]
+    assert found.auroc is not None
+    assert found.auroc > 0.95
+    assert dict(found.coverage)[0.5] > dict(found.coverage)[1.0] + 20
+    assert dict(found.coverage)[1.0] == pytest.approx(report.scores["hungarian"].accuracy)
+    written = json.loads((tmp_path / "out" / "scores.json").read_text())["error_prediction"]["hungarian"]
+    assert written["auroc"] == pytest.approx(found.auroc)
+    assert "AUROC of errors" in (tmp_path / "out" / "scores.md").read_text()
+    doubted = evaluate(tmp_path, ByColour(doubted=0)).errors["hungarian"].auroc
+    assert doubted is not None
+    assert doubted < 0.5
+
+
+def test_a_segmenter_that_cannot_tell_confidence_is_scored_with_a_note(tmp_path: Path) -> None:
+    make_folder(tmp_path / "set", 2)
+    report = evaluate(tmp_path, ByColour(has_confidence=False))
+    assert not report.errors
+    assert any("table of agreement" in note for note in report.notes)
+    assert "AUROC" not in report.as_markdown()
+    assert report.scores["hungarian"].accuracy == evaluate(tmp_path).scores["hungarian"].accuracy
