@@ -16,11 +16,20 @@ class ClassArea(BaseModel):
     pixels: int = Field(ge=1)
     share: float = Field(ge=0, le=1, description="Share of all pixels of the image.")
     score: float = Field(ge=0, le=1, description="Mean probability of the class over its pixels.")
+    confidence: float | None = Field(ge=0, le=1, description="Mean confidence over its pixels; null where the model cannot tell it.")
 
 
 class Ignored(BaseModel):
     """Pixels whose class a person has chosen to ignore; 255 in the index PNG."""
 
+    pixels: int = Field(ge=0)
+    share: float = Field(ge=0, le=1)
+
+
+class Abstained(BaseModel):
+    """Pixels that were given no class because their confidence is below the threshold asked for; 255 in the index PNG."""
+
+    below: float = Field(ge=0, le=1, description="The threshold.")
     pixels: int = Field(ge=0)
     share: float = Field(ge=0, le=1)
 
@@ -44,10 +53,12 @@ class SegmentSummary(BaseModel):
                 "model": "default",
                 "granularity": 27,
                 "classes": [
-                    {"id": 3, "name": "class 3", "color": "#4daf4a", "pixels": 163968, "share": 0.6, "score": 0.93},
-                    {"id": 0, "name": "class 0", "color": "#377eb8", "pixels": 109312, "share": 0.4, "score": 0.88},
+                    {"id": 3, "name": "class 3", "color": "#4daf4a", "pixels": 163968, "share": 0.6, "score": 0.93, "confidence": 0.91},
+                    {"id": 0, "name": "class 0", "color": "#377eb8", "pixels": 109312, "share": 0.4, "score": 0.88, "confidence": 0.64},
                 ],
                 "ignored": {"pixels": 0, "share": 0.0},
+                "confidence": 0.802,
+                "abstained": {"below": 0.5, "pixels": 0, "share": 0.0},
                 "timing_ms": {"queue": 0.1, "decode": 6.2, "segment": 412.7},
             }
         }
@@ -59,6 +70,10 @@ class SegmentSummary(BaseModel):
     granularity: int = Field(ge=1, description="Number of classes the model was cut into for this answer, found here or not.")
     classes: list[ClassArea]
     ignored: Ignored
+    confidence: float | None = Field(
+        ge=0, le=1, description="Mean confidence of the pixels that were given a class, before any was withheld; null where the model cannot tell it."
+    )
+    abstained: Abstained | None = Field(description="What was withheld; null unless `abstain` was given.")
     timing_ms: Timing
 
 
@@ -69,6 +84,7 @@ class ModelEntry(BaseModel):
     default: bool
     classes: int = Field(description="Number of classes unless a request asks for another.")
     max_classes: int
+    confidence: bool = Field(description="Whether the model's file holds what confidence is told from.")
 
 
 class ModelList(BaseModel):

@@ -9,7 +9,8 @@ import numpy as np
 
 from api.negotiation import Answer
 from api.options import SegmentOptions
-from api.schemas import ClassArea, Ignored, SegmentSummary, Timing
+from api.schemas import Abstained, ClassArea, Ignored, SegmentSummary, Timing
+from stego_app.classes import IGNORED
 from stego_app.images import read_image
 from ui.contract import SegmentationLike, SegmenterLike
 
@@ -48,26 +49,33 @@ def segment(job: Job) -> Result:
     decoded = time.perf_counter()
     options = job.options
     segmentation = job.segmenter(image, classes=options.classes, crf=options.crf, flip=options.flip)
+    shown = segmentation if options.abstain is None else segmentation.abstaining(options.abstain)
+    if segmentation.has_confidence and job.answer.form == "json":
+        _ = segmentation.confidence  # part of the work whose time is told
     segmented = time.perf_counter()
     timing = Timing(queue=_ms(begun - job.accepted), decode=_ms(decoded - begun), segment=_ms(segmented - decoded))
     if job.answer.form == "index":
-        body = segmentation.to_index_png()
+        body = shown.to_index_png()
     elif job.answer.form == "overlay":
-        body = segmentation.to_overlay_png(options.alpha)
+        body = shown.to_overlay_png(options.alpha, options.fade)
     else:
         granularity = job.segmenter.default_classes if options.classes is None else options.classes
-        body = summarise(segmentation, model=job.model, granularity=granularity, timing=timing).model_dump_json().encode()
+        summary = summarise(segmentation, shown, model=job.model, granularity=granularity, timing=timing, abstain=options.abstain)
+        body = summary.model_dump_json().encode()
     return Result(body, timing)
 
 
-def summarise(segmentation: SegmentationLike, *, model: str, granularity: int, timing: Timing) -> SegmentSummary:
-    """The JSON summary of a segmentation."""
-    labels = segmentation.labels
+def summarise(
+    segmentation: SegmentationLike, shown: SegmentationLike, *, model: str, granularity: int, timing: Timing, abstain: float | None = None
+) -> SegmentSummary:
+    """The JSON summary of ``shown``: ``segmentation``, less what was withheld for confidence below ``abstain``."""
+    labels = shown.labels
     height, width = labels.shape
-    areas = segmentation.areas()
+    areas = shown.areas()
     length = int(labels.max(initial=0)) + 1
     pixels = np.bincount(labels.ravel(), minlength=length)
-    scores = np.bincount(labels.ravel(), weights=segmentation.scores.ravel(), minlength=length)
+    scores = np.bincount(labels.ravel(), weights=shown.scores.ravel(), minlength=length)
+    known = shown.class_confidence() if shown.has_confidence else {}
     classes = [
         ClassArea(
             id=area["label"],
@@ -75,11 +83,14 @@ def summarise(segmentation: SegmentationLike, *, model: str, granularity: int, t
             color=area["color"],
             pixels=area["pixels"],
             share=round(area["share"], _DIGITS),
-            score=round(min(1.0, max(0.0, float(scores[area["label"]] / pixels[area["label"]]))), _DIGITS),
+            score=_rounded(float(scores[area["label"]] / pixels[area["label"]])),
+            confidence=_rounded(known[area["label"]]) if known else None,
         )
         for area in areas
     ]
-    ignored = labels.size - sum(area.pixels for area in classes)
+    ignored = int(np.count_nonzero(segmentation.labels == IGNORED))
+    withheld = int(np.count_nonzero(labels == IGNORED)) - ignored
+    whole = segmentation.image_confidence if segmentation.has_confidence else None
     return SegmentSummary(
         width=width,
         height=height,
@@ -87,8 +98,14 @@ def summarise(segmentation: SegmentationLike, *, model: str, granularity: int, t
         granularity=granularity,
         classes=classes,
         ignored=Ignored(pixels=ignored, share=round(ignored / labels.size, _DIGITS)),
+        confidence=None if whole is None else _rounded(whole),
+        abstained=None if abstain is None else Abstained(below=abstain, pixels=withheld, share=round(withheld / labels.size, _DIGITS)),
         timing_ms=timing,
     )
+
+
+def _rounded(value: float) -> float:
+    return round(min(1.0, max(0.0, value)), _DIGITS)
 
 
 def _ms(seconds: float) -> float:

@@ -20,6 +20,7 @@ from scipy.cluster.hierarchy import linkage
 
 from models.errors import StegoError
 from stego_app.classes import IGNORED, ClassTable, class_table, split_in_two
+from stego_app.confidence.agreement import MissingConfidenceError
 from stego_app.edits import Edit, Ignore, Merge, Rename, Split, checked_name, edits_to_json
 
 LEAVES = 27  # three levels of red, green and blue
@@ -43,10 +44,34 @@ class FakeSegmentation:
     names: list[str]
     palette: npt.NDArray[np.uint8]
     image: npt.NDArray[np.uint8]
+    has_confidence: bool = True
+    kept: npt.NDArray[np.float32] | None = None
 
-    def overlay(self, alpha: float = 0.5) -> npt.NDArray[np.uint8]:
+    @property
+    def confidence(self) -> npt.NDArray[np.float32]:
+        """0.9 for the first class, 0.1 less for each further one, never below 0.1; 0 for ignored."""
+        if not self.has_confidence:
+            raise MissingConfidenceError
+        if self.kept is not None:
+            return self.kept
+        return np.where(self.labels == IGNORED, 0, np.maximum(0.1, 0.9 - 0.1 * self.labels)).astype(np.float32)
+
+    @property
+    def image_confidence(self) -> float | None:
+        known = self.confidence[self.labels != IGNORED]
+        return float(known.mean()) if known.size else None
+
+    def class_confidence(self) -> dict[int, float]:
+        return {int(label): float(self.confidence[self.labels == label].mean()) for label in np.unique(self.labels) if label != IGNORED}
+
+    def abstaining(self, threshold: float) -> FakeSegmentation:
+        labels = np.where(self.confidence < threshold, np.uint8(IGNORED), self.labels)
+        return replace(self, labels=labels, kept=self.confidence)
+
+    def overlay(self, alpha: float = 0.5, fade: float = 0.0) -> npt.NDArray[np.uint8]:
         colors = np.vstack([self.palette, np.zeros((256 - len(self.palette), 3), np.uint8)])[self.labels]
-        mixed = (1 - alpha) * self.image + alpha * colors
+        strength = alpha * (1 - fade * (1 - self.confidence[..., None])) if fade else alpha
+        mixed = (1 - strength) * self.image + strength * colors
         return np.where((self.labels == IGNORED)[..., None], self.image, mixed).astype(np.uint8)
 
     def areas(self) -> list[dict[str, Any]]:
@@ -67,18 +92,18 @@ class FakeSegmentation:
         picture = Image.fromarray(self.labels, "P")
         picture.putpalette(self.palette.tobytes())
         buffer = BytesIO()
-        picture.save(buffer, "PNG")
+        picture.save(buffer, "PNG", bits=8)
         return buffer.getvalue()
 
-    def to_overlay_png(self, alpha: float = 0.5) -> bytes:
-        return self._written(alpha, "PNG")
+    def to_overlay_png(self, alpha: float = 0.5, fade: float = 0.0) -> bytes:
+        return self._written(alpha, fade, "PNG")
 
-    def to_overlay_jpeg(self, alpha: float = 0.5) -> bytes:
-        return self._written(alpha, "JPEG")
+    def to_overlay_jpeg(self, alpha: float = 0.5, *, fade: float = 0.0) -> bytes:
+        return self._written(alpha, fade, "JPEG")
 
-    def _written(self, alpha: float, kind: str) -> bytes:
+    def _written(self, alpha: float, fade: float, kind: str) -> bytes:
         buffer = BytesIO()
-        Image.fromarray(self.overlay(alpha)).save(buffer, kind)
+        Image.fromarray(self.overlay(alpha, fade)).save(buffer, kind)
         return buffer.getvalue()
 
 
@@ -89,6 +114,7 @@ class FakeSegmenter:
     edits: tuple[Edit, ...] = ()
     default_classes: int = 9
     max_classes: int = LEAVES
+    has_confidence: bool = True
     on_encode: Callable[[], None] = field(default=lambda: None)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -107,7 +133,7 @@ class FakeSegmenter:
         table = self.table(classes)
         labels = table.leaf_to_label[encoded.leaves].astype(np.uint8)
         scores = np.full(labels.shape, 0.9 if crf else 0.7, np.float32)
-        return FakeSegmentation(labels, scores, table.names, table.palette, encoded.image)
+        return FakeSegmentation(labels, scores, table.names, table.palette, encoded.image, self.has_confidence)
 
     def __call__(self, image: npt.NDArray[np.uint8], *, classes: int | None = None, crf: bool = True, flip: bool = False) -> FakeSegmentation:
         return self.decode(self.encode(image[:, ::-1][:, ::-1] if flip else image), classes=classes, crf=crf)

@@ -12,7 +12,8 @@ from typing import Any
 from models.errors import StegoError
 from ui.desk import Desk
 from ui.offline import uploaded  # before Gradio
-from ui.parts import Parts, Updates, granularity
+from ui.parts import Parts, Updates, fading, granularity
+from ui.pictures import Look
 
 import gradio as gr  # isort: skip
 
@@ -34,7 +35,7 @@ class Actions:
         self._files = files
         self.nothing: Updates = {parts.status: gr.skip()}
 
-    def opened(self, payload: dict[str, Any] | None, model: str, classes: float, crf: bool, alpha: float, request: gr.Request) -> Updates:
+    def opened(self, payload: dict[str, Any] | None, model: str, classes: float, crf: bool, alpha: float, fade: float, request: gr.Request) -> Updates:
         """A photo has come, or gone."""
         desk, parts = self._desk, self._parts
         if payload is None:
@@ -46,33 +47,33 @@ class Actions:
             desk.drop(_tab(request))
             _say(error)
             return {parts.image: None, **parts.clear()}
-        return parts.show(desk.view(sitting, alpha))
+        return parts.show(desk.view(sitting, Look(alpha, fade)))
 
-    def chosen_model(self, payload: dict[str, Any] | None, model: str, crf: bool, alpha: float, request: gr.Request) -> Updates:
-        """Another model: the slider gets its bounds."""
+    def chosen_model(self, payload: dict[str, Any] | None, model: str, crf: bool, alpha: float, fade: float, request: gr.Request) -> Updates:
+        """Another model: the sliders get its bounds."""
         segmenter = self._desk.catalog.get(model)
-        updates = self.nothing if payload is None else self.opened(payload, model, segmenter.default_classes, crf, alpha, request)
-        return {**updates, self._parts.classes: gr.Slider(**granularity(segmenter))}
+        updates = self.nothing if payload is None else self.opened(payload, model, segmenter.default_classes, crf, alpha, fade, request)
+        return {**updates, self._parts.classes: gr.Slider(**granularity(segmenter)), self._parts.fade: gr.Slider(**fading(segmenter))}
 
-    def again(self, classes: float, crf: bool, alpha: float, request: gr.Request) -> Updates:
+    def again(self, classes: float, crf: bool, alpha: float, fade: float, request: gr.Request) -> Updates:
         """Another granularity, or the CRF switched."""
         sitting = self._desk.again(_tab(request), classes=int(classes), crf=crf)
-        return self.nothing if sitting is None else self._parts.show(self._desk.view(sitting, alpha))
+        return self.nothing if sitting is None else self._parts.show(self._desk.view(sitting, Look(alpha, fade)))
 
-    def recoloured(self, alpha: float, request: gr.Request) -> Updates:
-        """Another strength of colours."""
+    def recoloured(self, alpha: float, fade: float, request: gr.Request) -> Updates:
+        """Another strength of colours, or of fading."""
         sitting = self._desk.find(_tab(request))
-        return self.nothing if sitting is None else self._parts.show(self._desk.view(sitting, alpha), keep_choice=True)
+        return self.nothing if sitting is None else self._parts.show(self._desk.view(sitting, Look(alpha, fade)), keep_choice=True)
 
-    def undone(self, alpha: float, request: gr.Request) -> Updates:
+    def undone(self, alpha: float, fade: float, request: gr.Request) -> Updates:
         """The latest edit taken back."""
-        return self._parts.show(self._desk.view(self._desk.undo(_tab(request)), alpha))
+        return self._parts.show(self._desk.view(self._desk.undo(_tab(request)), Look(alpha, fade)))
 
     def edited(self, operation: str) -> Callable[..., Updates]:
         """The handler for one kind of edit."""
 
-        def perform(labels: list[int], name: str, alpha: float, request: gr.Request) -> Updates:
-            return self._parts.show(self._desk.view(self._desk.edit(_tab(request), operation, labels, name), alpha))
+        def perform(labels: list[int], name: str, alpha: float, fade: float, request: gr.Request) -> Updates:
+            return self._parts.show(self._desk.view(self._desk.edit(_tab(request), operation, labels, name), Look(alpha, fade)))
 
         return perform
 
@@ -87,8 +88,8 @@ class Actions:
     def wanted(self, kind: str) -> Callable[..., Updates]:
         """The handler that writes one kind of download."""
 
-        def perform(alpha: float, request: gr.Request) -> Updates:
-            return {self._parts.file: str(self._desk.download(_tab(request), kind, alpha))}
+        def perform(alpha: float, fade: float, request: gr.Request) -> Updates:
+            return {self._parts.file: str(self._desk.download(_tab(request), kind, Look(alpha, fade)))}
 
         return perform
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from models.errors import StegoError
 from stego_app.images import read_image
-from ui.contract import CatalogLike
+from ui.contract import CatalogLike, SegmentationLike
 from ui.downloads import Downloads
-from ui.pictures import Layers, layers, reduce_picture, share_text
+from ui.pictures import Layers, Look, layers, reduce_picture, share_text
 from ui.sitting import Sitting, Sittings, begin, decode_again, edit, file_stem, undo
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ class Desk:
         self._sittings.drop(tab)
         self._downloads.drop(tab)
 
-    def download(self, tab: str, kind: str, alpha: float) -> Path:
+    def download(self, tab: str, kind: str, look: Look) -> Path:
         """Write a file for ``tab`` to fetch; it stays until the tab's next one, or until its image is dropped.
 
         Args:
@@ -114,23 +114,27 @@ class Desk:
         if kind == "index":
             return self._downloads.write(tab, f"{sitting.stem}-classes.png", lambda path: path.write_bytes(segmentation.to_index_png()))
         if kind == "overlay":
-            return self._downloads.write(tab, f"{sitting.stem}-overlay.jpg", lambda path: path.write_bytes(segmentation.to_overlay_jpeg(alpha)))
+            jpeg = segmentation.to_overlay_jpeg(look.alpha, fade=look.fade if segmentation.has_confidence else 0.0)
+            return self._downloads.write(tab, f"{sitting.stem}-overlay.jpg", lambda path: path.write_bytes(jpeg))
         if kind == "segmenter":
             return self._downloads.write(tab, f"{file_stem(sitting.model)}-edited.safetensors", sitting.segmenter.save)
         raise ValueError(kind)
 
-    def view(self, sitting: Sitting, alpha: float) -> View:
-        """What to show of ``sitting``."""
+    def view(self, sitting: Sitting, look: Look) -> View:
+        """What to show of ``sitting``; nothing is faded where its segmenter cannot tell confidence."""
         segmentation = sitting.segmentation
+        known = segmentation.has_confidence
+        look = look if known else replace(look, fade=0.0)
         size = (sitting.picture.shape[0], sitting.picture.shape[1])
         areas = segmentation.areas()
         height, width = segmentation.labels.shape
-        overlay = segmentation.overlay(alpha)
+        found = f"{len(areas)} of {len(segmentation.names)} classes are in this image"
+        overlay = segmentation.overlay(look.alpha, look.fade)
         return View(
             picture=sitting.picture,
-            layers=layers(segmentation, alpha, size),
+            layers=layers(segmentation, look, size),
             overlay=reduce_picture(overlay, size),
-            status=f"{width} × {height} pixels · {len(areas)} of {len(segmentation.names)} classes are in this image · {sitting.seconds:.1f} s",
+            status=" · ".join([f"{width} × {height} pixels", found, _confidence(segmentation), f"{sitting.seconds:.1f} s"]),
             choices=[(f"{area['name']} · {share_text(area['share'])}", int(area["label"])) for area in areas],
             own_edits=sitting.own_edits,
         )
@@ -138,3 +142,11 @@ class Desk:
     def _keep(self, tab: str, sitting: Sitting) -> Sitting:
         self._sittings.put(tab, sitting)
         return sitting
+
+
+def _confidence(segmentation: SegmentationLike) -> str:
+    """The image's confidence in words for the status line."""
+    if not segmentation.has_confidence:
+        return "this model cannot tell its confidence"
+    mean = segmentation.image_confidence
+    return "no pixel has a class" if mean is None else f"confidence {share_text(mean)}"

@@ -56,19 +56,20 @@ def _wire(demo: LocalBlocks, desk: Desk, parts: Parts) -> None:
 
     latest: dict[str, Any] = {"trigger_mode": "always_last"}
     # The file is read by us (preprocess=False), not by the component, whose errors speak of temporary files.
-    on(parts.image.change, do.opened, [parts.image, parts.model, parts.classes, parts.crf, parts.alpha], preprocess=False, **latest)
-    on(parts.model.input, do.chosen_model, [parts.image, parts.model, parts.crf, parts.alpha], preprocess=False, **latest)
-    on(parts.classes.input, do.again, [parts.classes, parts.crf, parts.alpha], **latest)
-    on(parts.crf.input, do.again, [parts.classes, parts.crf, parts.alpha], **latest)
-    on(parts.alpha.input, do.recoloured, [parts.alpha], **latest)
+    on(parts.image.change, do.opened, [parts.image, parts.model, parts.classes, parts.crf, parts.alpha, parts.fade], preprocess=False, **latest)
+    on(parts.model.input, do.chosen_model, [parts.image, parts.model, parts.crf, parts.alpha, parts.fade], preprocess=False, **latest)
+    on(parts.classes.input, do.again, [parts.classes, parts.crf, parts.alpha, parts.fade], **latest)
+    on(parts.crf.input, do.again, [parts.classes, parts.crf, parts.alpha, parts.fade], **latest)
+    for slider in (parts.alpha, parts.fade):
+        on(slider.input, do.recoloured, [parts.alpha, parts.fade], **latest)
     for button, operation in ((parts.rename, "rename"), (parts.merge, "merge"), (parts.split, "split"), (parts.ignore, "ignore")):
-        on(button.click, do.edited(operation), [parts.chosen, parts.name, parts.alpha])
-    on(parts.name.submit, do.edited("rename"), [parts.chosen, parts.name, parts.alpha])
-    on(parts.undo.click, do.undone, [parts.alpha])
+        on(button.click, do.edited(operation), [parts.chosen, parts.name, parts.alpha, parts.fade])
+    on(parts.name.submit, do.edited("rename"), [parts.chosen, parts.name, parts.alpha, parts.fade])
+    on(parts.undo.click, do.undone, [parts.alpha, parts.fade])
     for picture in (parts.segments, parts.overlay):
         on(picture.select, do.picked, [parts.chosen], show_progress="hidden")
     for button, kind in ((parts.index, "index"), (parts.overlay_jpeg, "overlay"), (parts.segmenter, "segmenter")):
-        written = button.click(guarded(do.wanted(kind), {parts.file: None}), [parts.alpha], [parts.file], **private)
+        written = button.click(guarded(do.wanted(kind), {parts.file: None}), [parts.alpha, parts.fade], [parts.file], **private)
         written.success(None, [parts.file], js=_FETCH, api_visibility="private")
     parts.examples.click(lambda sample: sample[0], [parts.examples], [parts.image], api_visibility="private", show_progress="hidden")
     demo.unload(do.left)

@@ -22,6 +22,13 @@ def granularity(segmenter: SegmenterLike) -> dict[str, Any]:
     return {"minimum": 1, "maximum": max(2, most), "value": min(segmenter.default_classes, most), "interactive": most > 1}
 
 
+def fading(segmenter: SegmenterLike) -> dict[str, Any]:
+    """What the slider of fading says for ``segmenter``; it cannot be moved where confidence is not known."""
+    known = segmenter.has_confidence
+    missing = "This model's file holds no table of agreement: train it again to see where not to trust it"
+    return {"value": 0, "interactive": known, "info": "Take colour from where the segments are not to be trusted" if known else missing}
+
+
 class Parts:
     """The components of the page, laid out as they are made; on a phone, styles put the segments before the settings."""
 
@@ -77,6 +84,7 @@ class Parts:
             )
             self.crf = gr.Checkbox(True, label="Sharpen borders", info="Follow the edges of the photo (dense CRF); slower", elem_id="crf")
             self.alpha = gr.Slider(0, 1, 0.6, step=0.05, label="Colour strength", elem_id="alpha")
+            self.fade = gr.Slider(0, 1, step=0.05, label="Fade uncertain", elem_id="fade", **fading(segmenter))
 
     def _editing(self) -> None:
         self.chosen = gr.Dropdown([], multiselect=True, label="Edit classes", info="Click the legend, or the picture under Overlay", elem_id="chosen")
@@ -100,7 +108,7 @@ class Parts:
     def all(self) -> list[Any]:
         """Every component that an event may change; a handler returns those it does."""
         result = [self.segments, self.overlay, self.status, self.work, self.chosen, self.name, self.undo]
-        return [self.image, self.classes, *result]
+        return [self.image, self.classes, self.fade, *result]
 
     def show(self, view: View, *, keep_choice: bool = False) -> Updates:
         """Updates for a new result. The controls stay as they are: a person may have moved them on since."""

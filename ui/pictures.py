@@ -16,6 +16,14 @@ SCREEN = 1024
 
 
 @dataclass(frozen=True)
+class Look:
+    """How segments are drawn: ``alpha`` share of the colour, ``fade`` how much of it uncertain pixels lose; both 0 to 1."""
+
+    alpha: float
+    fade: float = 0.0
+
+
+@dataclass(frozen=True)
 class Layers:
     """What `gr.AnnotatedImage` shows: masks (h, w) float in [0, 1] with a text each, and the colour of each text."""
 
@@ -43,15 +51,18 @@ def reduce_labels(labels: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArra
     return labels[np.ix_(rows, columns)]
 
 
-def layers(segmentation: SegmentationLike, alpha: float, size: tuple[int, int]) -> Layers:
+def layers(segmentation: SegmentationLike, look: Look, size: tuple[int, int]) -> Layers:
     """A mask for each class in the image, in the order of `SegmentationLike.areas`, with its name and share."""
     small = reduce_labels(segmentation.labels, size)
+    strength = np.full(size, look.alpha, np.float32)
+    if look.fade:
+        strength *= 1 - np.float32(look.fade) * (1 - reduce_labels(segmentation.confidence, size))
     masks: list[tuple[npt.NDArray[np.float32], str]] = []
     colors: dict[str, str] = {}
     for area in segmentation.areas():
         text = _unlike(f"{area['name']} · {share_text(area['share'])}", colors)
         colors[text] = area["color"]
-        masks.append(((small == area["label"]).astype(np.float32) * np.float32(alpha), text))
+        masks.append(((small == area["label"]) * strength, text))
     return Layers(masks, colors)
 
 

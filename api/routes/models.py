@@ -37,4 +37,10 @@ def models_router(catalog: Catalog) -> APIRouter:
 
 def _entry(catalog: Catalog, name: str) -> ModelEntry:
     segmenter = catalog.get(name)
-    return ModelEntry(name=name, default=name == catalog.default, classes=segmenter.default_classes, max_classes=segmenter.max_classes)
+    return ModelEntry(
+        name=name,
+        default=name == catalog.default,
+        classes=segmenter.default_classes,
+        max_classes=segmenter.max_classes,
+        confidence=segmenter.has_confidence,
+    )

@@ -8,9 +8,11 @@ import httpx
 import numpy as np
 import pytest
 from fake_segmenter import FakeSegmenter
+from live_server import running
 from PIL import Image
 from sample_photo import photo
 
+from api import ServiceSettings, create_app
 from api.negotiation import OVERLAY
 
 PHOTO = photo()
@@ -97,3 +99,52 @@ def test_ids_and_safe_headers(client: httpx.Client) -> None:
     assert "access-control-allow-origin" not in client.get("/health", headers={"Origin": "http://elsewhere.example"}).headers
     replaced = client.get("/health", headers={"X-Request-ID": 'x" evil'})
     assert len(replaced.headers["x-request-id"]) == 32
+
+
+def test_confidence_of_the_image_and_of_each_class(client: httpx.Client) -> None:
+    body = client.post("/v1/segment", files={"image": PHOTO}).json()
+    segmentation = FakeSegmenter()(np.asarray(Image.open(BytesIO(PHOTO)).convert("RGB")))
+    assert body["confidence"] == pytest.approx(segmentation.image_confidence, abs=1e-5)
+    assert body["abstained"] is None
+    known = segmentation.class_confidence()
+    assert {entry["id"]: entry["confidence"] for entry in body["classes"]} == {label: pytest.approx(value, abs=1e-5) for label, value in known.items()}
+
+
+def test_abstain_withholds_the_class_where_confidence_is_low(client: httpx.Client) -> None:
+    labels = expected(PHOTO)
+    withheld = int((labels > 2).sum())  # 0.9, 0.8 and 0.7 are kept
+    assert 0 < withheld < labels.size
+    body = client.post("/v1/segment", files={"image": PHOTO}, data={"abstain": "0.65"}).json()
+    assert body["abstained"] == {"below": 0.65, "pixels": withheld, "share": pytest.approx(withheld / labels.size, abs=1e-5)}
+    assert body["ignored"] == {"pixels": 0, "share": 0}
+    assert {entry["id"] for entry in body["classes"]} == set(np.unique(labels[labels <= 2]).tolist())
+    assert body["confidence"] == client.post("/v1/segment", files={"image": PHOTO}).json()["confidence"]
+    index = client.post("/v1/segment", files={"image": PHOTO}, params={"abstain": "0.65", "format": "index"})
+    np.testing.assert_array_equal(np.asarray(Image.open(BytesIO(index.content))), np.where(labels > 2, 255, labels))
+
+
+def test_fade_takes_colour_from_the_overlay(client: httpx.Client) -> None:
+    plain, faded = (client.post("/v1/segment", files={"image": PHOTO}, params={"format": "overlay", "fade": fade}).content for fade in ("0", "1"))
+    photo_pixels = np.asarray(Image.open(BytesIO(PHOTO)).convert("RGB")).astype(int)
+    far, near = (np.abs(np.asarray(Image.open(BytesIO(content))).astype(int) - photo_pixels).sum() for content in (plain, faded))
+    assert near < far
+
+
+@pytest.mark.parametrize(("option", "value"), [("abstain", "1.01"), ("abstain", "-0.1"), ("abstain", "nan"), ("abstain", "much"), ("fade", "2")])
+def test_thresholds_out_of_range_are_refused(client: httpx.Client, option: str, value: str) -> None:
+    answer = client.post("/v1/segment", files={"image": PHOTO}, data={option: value})
+    assert answer.status_code == 422
+    assert answer.json()["error"]["field"] == option
+    assert option in answer.json()["error"]["message"]
+
+
+def test_a_model_without_confidence_answers_null_and_refuses_to_abstain(settings: ServiceSettings) -> None:
+    with running(create_app(settings, {"old": FakeSegmenter(has_confidence=False)})) as base, httpx.Client(base_url=base, timeout=30) as old:
+        body = old.post("/v1/segment", files={"image": PHOTO}).json()
+        assert body["confidence"] is None
+        assert all(entry["confidence"] is None for entry in body["classes"])
+        refused = old.post("/v1/segment", files={"image": PHOTO}, data={"abstain": "0.5"})
+        assert refused.status_code == 422
+        assert "table of agreement" in refused.json()["error"]["message"]
+        assert old.post("/v1/segment", files={"image": PHOTO}, params={"format": "overlay", "fade": "1"}).status_code == 422
+        assert [model["confidence"] for model in old.get("/v1/models").json()["models"]] == [False]

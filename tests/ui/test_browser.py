@@ -118,6 +118,27 @@ def test_the_sliders_and_the_switch(chromium: Browser, page_url: str) -> None:
         expect(page.locator("#segments img.mask").first).not_to_have_attribute("src", str(before), timeout=WAIT)
 
 
+def test_fading_uncertain_pixels(chromium: Browser, page_url: str) -> None:
+    with opened(chromium, page_url) as page:
+        upload(page)
+        segmented(page)
+        expect(page.locator("#status")).to_contain_text("confidence")
+        before = page.locator("#segments img.mask").last.get_attribute("src")
+        page.locator("#fade input[type=number]").fill("1")
+        page.keyboard.press("Enter")
+        expect(page.locator("#segments img.mask").last).not_to_have_attribute("src", str(before), timeout=WAIT)
+        shot(page, "faded")
+
+
+def test_a_model_that_cannot_tell_confidence_says_so(chromium: Browser) -> None:
+    with running(create_app(ServiceSettings(), {"default": FakeSegmenter(has_confidence=False)})) as url, opened(chromium, url) as page:
+        expect(page.locator("#fade input[type=range]")).to_be_disabled()
+        expect(page.locator("#fade")).to_contain_text("train it again")
+        upload(page)
+        segmented(page)
+        expect(page.locator("#status")).to_contain_text("cannot tell its confidence")
+
+
 def test_a_segmenter_of_one_fine_cluster(chromium: Browser) -> None:
     with (
         running(create_app(ServiceSettings(), {"default": FakeSegmenter(default_classes=1, max_classes=1)})) as url,

@@ -20,7 +20,8 @@ from models.errors import StegoError
 from stego_app.edits import edits_from_json
 from ui.desk import Desk
 from ui.downloads import Downloads
-from ui.parts import granularity
+from ui.parts import fading, granularity
+from ui.pictures import Look
 from ui.sitting import Sittings, file_stem
 
 
@@ -65,7 +66,7 @@ def test_granularity_and_crf_do_not_encode_again(desk: Desk, path: Path, counter
 
 def test_the_view_and_its_files(desk: Desk, path: Path) -> None:
     sitting = desk.open("tab", path, "default", classes=9, crf=True)
-    view = desk.view(sitting, 0.5)
+    view = desk.view(sitting, Look(0.5))
     assert "80 × 60 pixels" in view.status
     assert f"{len(view.choices)} of 9 classes" in view.status
     assert [text for text, _ in view.choices] == [text for _, text in view.layers.masks]
@@ -77,37 +78,37 @@ def held(folder: Path) -> list[str]:
 
 def test_downloads_are_written_when_asked_for(desk: Desk, path: Path, files: Path) -> None:
     sitting = desk.open("tab", path, "default", classes=9, crf=True)
-    desk.view(sitting, 0.5)
+    desk.view(sitting, Look(0.5))
     assert held(files) == []
-    index = desk.download("tab", "index", 0.5)
+    index = desk.download("tab", "index", Look(0.5))
     assert index.name == "my-photo-1-classes.png"
     np.testing.assert_array_equal(np.asarray(Image.open(index)), sitting.segmentation.labels)
-    overlay = desk.download("tab", "overlay", 0.5)
+    overlay = desk.download("tab", "overlay", Look(0.5))
     assert overlay.name == "my-photo-1-overlay.jpg"
     assert Image.open(overlay).size == (80, 60)
     with pytest.raises(ValueError, match="film"):
-        desk.download("tab", "film", 0.5)
+        desk.download("tab", "film", Look(0.5))
 
 
 def test_a_tab_holds_one_download(desk: Desk, path: Path, files: Path) -> None:
     for tab in ("a", "b"):
         desk.open(tab, path, "default", classes=9, crf=True)
     for alpha in (0.1, 0.5, 0.9):
-        latest = desk.download("a", "overlay", alpha)
-    other = desk.download("b", "index", 0.5)
+        latest = desk.download("a", "overlay", Look(alpha))
+    other = desk.download("b", "index", Look(0.5))
     assert held(files) == [other.name, latest.name]
     desk.drop("a")
     assert held(files) == [other.name]
     desk.drop("b")
     assert list(files.iterdir()) == []
     with pytest.raises(StegoError, match="no image here"):
-        desk.download("a", "index", 0.5)
+        desk.download("a", "index", Look(0.5))
 
 
 def test_the_segmenter_is_downloaded_with_its_edits(desk: Desk, path: Path) -> None:
     desk.open("tab", path, "default", classes=9, crf=True)
     edited = desk.edit("tab", "rename", [0], "sky")
-    file = desk.download("tab", "segmenter", 0.5)
+    file = desk.download("tab", "segmenter", Look(0.5))
     assert file.name == "default-edited.safetensors"
     assert edits_from_json(json.loads(file.read_text()), 27) == edited.segmenter.edits
 
@@ -265,3 +266,29 @@ def test_only_so_many_pixels_are_held(desk: Desk, path: Path) -> None:
 )
 def test_names_of_downloads_are_harmless(name: str, stem: str) -> None:
     assert file_stem(name) == stem
+
+
+def test_fading_takes_colour_from_uncertain_pixels_only(desk: Desk, path: Path) -> None:
+    sitting = desk.open("tab", path, "default", classes=9, crf=True)
+    plain, faded = desk.view(sitting, Look(0.6)), desk.view(sitting, Look(0.6, 1.0))
+    confidence = sitting.segmentation.confidence
+    assert confidence.min() < confidence.max()
+    strength = [sum(mask for mask, _ in view.layers.masks) for view in (plain, faded)]
+    np.testing.assert_allclose(strength[0], 0.6, atol=1e-6)
+    np.testing.assert_allclose(strength[1], 0.6 * confidence, atol=1e-6)
+    distance = [np.abs(view.overlay.astype(int) - view.picture.astype(int)).sum() for view in (plain, faded)]
+    assert distance[1] < distance[0]
+    assert f"confidence {confidence.mean():.0%}".replace("%", " %") in plain.status
+
+
+def test_a_model_without_confidence_says_so_and_fades_nothing(path: Path, files: Path) -> None:
+    without = FakeSegmenter(has_confidence=False)
+    desk = Desk(Catalog({"default": without}), max_pixels=10_000, files=files)
+    sitting = desk.open("tab", path, "default", classes=9, crf=True)
+    view = desk.view(sitting, Look(0.6, 1.0))
+    assert "cannot tell its confidence" in view.status
+    np.testing.assert_array_equal(view.overlay, desk.view(sitting, Look(0.6)).overlay)
+    assert desk.download("tab", "overlay", Look(0.6, 1.0)).stat().st_size > 0
+    assert fading(without)["interactive"] is False
+    assert "train it again" in fading(without)["info"]
+    assert fading(FakeSegmenter())["interactive"] is True

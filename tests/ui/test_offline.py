@@ -23,7 +23,7 @@ def call(url: str, image: Any, *others: Any) -> str:
     photo_id = next(entry["id"] for entry in config["components"] if entry["props"].get("elem_id") == "photo")
     function = next(entry for entry in config["dependencies"] if [photo_id, "change"] in entry["targets"])
     session = uuid.uuid4().hex
-    body = {"data": [image, *(others or ("default", 9, True, 0.5))], "fn_index": function["id"], "session_hash": session, "trigger_id": photo_id}
+    body = {"data": [image, *(others or ("default", 9, True, 0.5, 0.0))], "fn_index": function["id"], "session_hash": session, "trigger_id": photo_id}
     joined = httpx.post(f"{url}/gradio_api/queue/join", json=body)
     if joined.status_code != 200:
         return joined.text

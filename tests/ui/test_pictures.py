@@ -8,7 +8,7 @@ from fake_segmenter import FakeSegmentation, FakeSegmenter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ui.pictures import layers, reduce_labels, reduce_picture, screen_size, share_text
+from ui.pictures import Look, layers, reduce_labels, reduce_picture, screen_size, share_text
 
 
 @given(st.integers(1, 20_000), st.integers(1, 20_000))
@@ -39,7 +39,7 @@ def test_layers_cover_all_but_ignored_pixels_once_in_order_of_size() -> None:
     image = random.integers(0, 256, (40, 50, 3), dtype=np.uint8)
     segmenter = FakeSegmenter()
     segmentation = segmenter.ignore(segmenter.table().leaves_of(2))(image)
-    shown = layers(segmentation, 0.5, (40, 50))
+    shown = layers(segmentation, Look(0.5), (40, 50))
     total = sum(mask for mask, _ in shown.masks)
     np.testing.assert_array_equal(total == 0.5, segmentation.labels != 255)
     np.testing.assert_array_equal(total == 0, segmentation.labels == 255)
@@ -52,7 +52,7 @@ def test_classes_of_one_name_and_share_keep_their_colours() -> None:
     labels = np.array([[0, 1]], np.uint8)
     palette = np.array([[255, 0, 0], [0, 0, 255]], np.uint8)
     twins = FakeSegmentation(labels, np.ones((1, 2), np.float32), ["sky", "sky"], palette, np.zeros((1, 2, 3), np.uint8))
-    assert layers(twins, 1.0, (1, 2)).colors == {"sky · 50 %": "#ff0000", "sky · 50 % (2)": "#0000ff"}
+    assert layers(twins, Look(1.0), (1, 2)).colors == {"sky · 50 %": "#ff0000", "sky · 50 % (2)": "#0000ff"}
 
 
 @pytest.mark.parametrize(("share", "text"), [(1.0, "100 %"), (0.345, "34 %"), (0.005, "0 %"), (0.0049, "<1 %"), (1e-6, "<1 %"), (0.0, "0 %")])
