@@ -99,6 +99,7 @@ def summarise(
         classes=classes,
         ignored=Ignored(pixels=ignored, share=round(ignored / labels.size, _DIGITS)),
         confidence=None if whole is None else _rounded(whole),
+        familiarity=_rounded(segmentation.familiarity) if segmentation.has_confidence else None,
         abstained=None if abstain is None else Abstained(below=abstain, pixels=withheld, share=round(withheld / labels.size, _DIGITS)),
         timing_ms=timing,
     )

@@ -6,7 +6,7 @@ FOLDER holds ``camvid`` and ``msrc_v2``. The default recipe is fitted without la
 table of agreement; then each pixel of the scored images gets its class and each signal's value, and labels say whether the
 class was right, under the Hungarian and under the many-to-one matching on the whole set. No CRF. Prints markdown: AUROC by
 signal, mean ± standard deviation over seeds, one table for each matching; then, for the confidence of the product, accuracy
-against coverage, calibration, and Spearman's rank correlation of an image's mean confidence with its accuracy. Each run is
+against coverage, calibration, and how the scores of whole images rank them by accuracy (Spearman, and AUROC of the worst quarter). Each run is
 kept as a JSON file, so that an interrupted one goes on where it stopped.
 """
 
@@ -20,12 +20,13 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
 
 import stego_app.confidence
 from benchmarks.bench.cells import Setting
@@ -38,6 +39,7 @@ from models.errors import StegoError
 from stego_app.atomic import write_bytes
 from stego_app.clusters import ClusterModel, cut
 from stego_app.confidence import Agreement, agreement_maps
+from stego_app.confidence.agreement import raw_familiarity
 from stego_app.confidence.fit import fit_agreement
 from stego_app.confidence.maps import raw_scores, surrounding
 from stego_app.discovery import collect_crop_pairs, discover
@@ -62,7 +64,16 @@ SIGNALS = {
     "the same, calibrated: the confidence": CONFIDENCE,
 }
 
+IMAGE_SCORES = ("familiarity", "mean confidence")
+
 Floats = npt.NDArray[np.float32]
+
+
+class Image(NamedTuple):
+    """One image: its scores by name, and the pixels (clusters, classes) counted in it."""
+
+    scores: dict[str, float]
+    histogram: npt.NDArray[np.int64]
 
 
 def signals(logits: Floats, fine: Floats, agreement: Agreement, part: npt.NDArray[np.int64], classes: int) -> dict[str, Floats]:
@@ -97,7 +108,7 @@ def run(clusters: ClusterModel, agreement: Agreement, labelled: Labelled, progre
     classes, part = clusters.classes, cut(clusters.merges, clusters.classes)
     samples = {sample.image: sample for sample in dataset.samples}
     counts = {name: np.zeros((classes, classes, BINS), np.int64) for name in SIGNALS.values()}
-    images: list[tuple[float, npt.NDArray[np.int64]]] = []
+    images: list[Image] = []
     for index, path in enumerate(cache.paths):
         label, grid = dataset.read_label(samples[path]), cache.grid(index)
         cosines = clusters.fine_logits(torch.from_numpy(cache.tokens(index).astype(np.float32)), grid)
@@ -110,7 +121,8 @@ def run(clusters: ClusterModel, agreement: Agreement, labelled: Labelled, progre
             own = whole[0] if len(maps) == 1 else np.take_along_axis(whole, said[None].astype(np.int64), 0)[0]
             counts[name] += accumulate_by_confidence(said, label, np.clip(own, 0, 1), classes, classes, BINS)
             if name == CONFIDENCE:
-                images.append((float(own[label != VOID].mean()) if (label != VOID).any() else 0.0, accumulate(said, label, classes, classes)))
+                mean = float(own[label != VOID].mean()) if (label != VOID).any() else 0.0
+                images.append(Image({"familiarity": raw_familiarity(cosines.T.numpy()), "mean confidence": mean}, accumulate(said, label, classes, classes)))
         progress("scoring", index + 1, len(cache))
     found: dict[str, Any] = {}
     for title, rule in MATCHINGS.items():
@@ -118,16 +130,19 @@ def run(clusters: ClusterModel, agreement: Agreement, labelled: Labelled, progre
         found[title] = {
             "auroc": {name: error_prediction(count, matching).auroc for name, count in counts.items()},
             "confidence": error_prediction(counts[CONFIDENCE], matching).as_dict(),
-            "images": _image_correlation(images, matching),
+            "images": {name: image_score(images, name, matching) for name in IMAGE_SCORES},
         }
     return found
 
 
-def _image_correlation(images: Sequence[tuple[float, npt.NDArray[np.int64]]], matching: npt.NDArray[np.int64]) -> float:
-    """Spearman's rank correlation of images' mean confidence with their accuracy."""
+def image_score(images: Sequence[Image], name: str, matching: npt.NDArray[np.int64]) -> dict[str, float]:
+    """Spearman's rank correlation of a score of images with their accuracy, and AUROC of telling the worst quarter of images."""
     rows = np.flatnonzero(matching >= 0)
-    accuracy = [histogram[rows, matching[rows]].sum() / histogram.sum() for _, histogram in images if histogram.sum()]
-    return float(spearmanr([confidence for confidence, histogram in images if histogram.sum()], accuracy).statistic)
+    counted = [image for image in images if image.histogram.sum()]
+    accuracy = np.array([image.histogram[rows, matching[rows]].sum() / image.histogram.sum() for image in counted])
+    scores = np.array([image.scores[name] for image in counted])
+    fine = accuracy >= np.quantile(accuracy, 0.25)
+    return {"rank correlation": float(spearmanr(scores, accuracy).statistic), "auroc": float(roc_auc_score(fine, scores))}
 
 
 def fill(setting: Setting, seeds: Sequence[int]) -> None:
@@ -177,8 +192,10 @@ def report(setting: Setting, seeds: Sequence[int]) -> str:
         for number, share in enumerate((100, 90, 80, 70, 50, 30)):
             values = [[run[title]["confidence"]["coverage"][number]["accuracy"] for run in found] for found in runs.values()]
             lines.append(f"| accuracy of the surest {share} %, {title} | " + " | ".join(_spread(column, 1) for column in values) + " |")
-        values = [[run[title]["images"] for run in found] for found in runs.values()]
-        lines.append(f"| rank correlation over images, {title} | " + " | ".join(_spread(column, 2) for column in values) + " |")
+        for name, what in ((name, what) for name in IMAGE_SCORES for what in ("rank correlation", "auroc")):
+            values = [[run[title]["images"][name][what] for run in found] for found in runs.values()]
+            shown = "AUROC of the worst quarter of images" if what == "auroc" else f"{what} over images"
+            lines.append(f"| {name} of the image: {shown}, {title} | " + " | ".join(_spread(column, 2) for column in values) + " |")
         values = [[run[title]["confidence"]["calibration_error"] for run in found] for found in runs.values()]
         lines.append(f"| mean distance to accuracy, {title} | " + " | ".join(_spread(column, 3) for column in values) + " |")
     for shown, key in (("mean agreement on held-out images", "agreement"), ("calibration error against agreement, held out", "error")):

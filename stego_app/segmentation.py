@@ -19,7 +19,7 @@ from PIL import Image
 from models.errors import StegoError
 from stego_app.classes import IGNORED
 from stego_app.confidence.agreement import MissingConfidenceError
-from stego_app.confidence.maps import confidence_of, mean_confidence
+from stego_app.confidence.maps import Trust, confidence_of, mean_confidence
 from stego_app.crf import CrfSettings, refine
 
 STRIP_PIXELS = 2_000_000
@@ -39,7 +39,7 @@ class Segmentation:
         scores: (H, W) float32 in [0, 1]: the probability of the class chosen (of being ignored, where ignored).
         names: the name of each class, by label.
         palette: (K, 3) uint8 colour of each class, by label.
-        agreement: (K + 1, h, w) float32 in [0, 1] on the patch grid, from which `confidence` is read; None where the segmenter cannot tell it.
+        trust: what `confidence` is read from; None where the segmenter cannot tell it.
     """
 
     image: npt.NDArray[np.uint8]
@@ -47,7 +47,7 @@ class Segmentation:
     scores: npt.NDArray[np.float32]
     names: list[str]
     palette: npt.NDArray[np.uint8]
-    agreement: npt.NDArray[np.float32] | None = None
+    trust: Trust | None = None
 
     @cached_property
     def confidence(self) -> npt.NDArray[np.float32]:
@@ -58,19 +58,26 @@ class Segmentation:
         Raises:
             MissingConfidenceError: the segmenter's file holds no table of agreement.
         """
-        if self.agreement is None:
+        if self.trust is None:
             raise MissingConfidenceError
-        return confidence_of(self.labels, self.agreement)
+        return confidence_of(self.labels, self.trust.maps)
 
     @property
     def has_confidence(self) -> bool:
         """Whether the segmenter can tell `confidence`."""
-        return self.agreement is not None
+        return self.trust is not None
 
     @property
     def image_confidence(self) -> float | None:
         """Mean confidence of the pixels that have a class; None where none has. Raises as `confidence`."""
         return mean_confidence(self.confidence, self.labels)
+
+    @property
+    def familiarity(self) -> float:
+        """The image's own score, 0 to 1: the share of the images of training that are less familiar. Near 0 for an outlier. Raises as `confidence`."""
+        if self.trust is None:
+            raise MissingConfidenceError
+        return self.trust.familiarity
 
     def class_confidence(self) -> dict[int, float]:
         """Mean confidence of each class in the image, by label. Raises as `confidence`."""
@@ -209,7 +216,7 @@ def finish(
     crf: bool,
     settings: CrfSettings | None = None,
     engine: str = "auto",
-    agreement: npt.NDArray[np.float32] | None = None,
+    trust: Trust | None = None,
 ) -> Segmentation:
     """From probabilities on the patch grid to a segmentation at image size.
 
@@ -221,7 +228,7 @@ def finish(
         crf: refine edges with a dense CRF, at a reduced size for large images (see `CrfSettings.max_side`).
         settings: of the CRF; the defaults if None.
         engine: of the CRF, see `stego_app.crf.refine`.
-        agreement: see `Segmentation`.
+        trust: see `Segmentation`.
 
     Raises:
         StegoError: more than `MAX_CLASSES` classes, shapes that do not fit, or an unknown engine.
@@ -231,7 +238,7 @@ def finish(
     options = settings or CrfSettings()
     seen = reduced_image(image, options) if crf else None
     labels, scores = segment(probabilities, (height, width), seen=seen, settings=options, engine=engine)
-    return Segmentation(image, labels, scores, list(names), np.asarray(palette, dtype=np.uint8), agreement)
+    return Segmentation(image, labels, scores, list(names), np.asarray(palette, dtype=np.uint8), trust)
 
 
 def reduced_image(image: npt.NDArray[np.uint8], settings: CrfSettings) -> npt.NDArray[np.uint8]:

@@ -16,7 +16,7 @@ import torch
 from models.errors import StegoError
 from stego_app.classes import IGNORED, ClassTable, class_table, split_in_two
 from stego_app.confidence.agreement import MissingConfidenceError
-from stego_app.confidence.maps import agreement_maps
+from stego_app.confidence.maps import Trust, agreement_maps
 from stego_app.edits import Edit, Ignore, Merge, Recolour, Rename, Split, checked_name, parse_color
 from stego_app.encoder import Encoded, encode_images
 from stego_app.features.extract import device_of, precision_of
@@ -209,8 +209,8 @@ class Segmenter:
     def decode(self, encoded: Encoded, *, classes: int | None = None, crf: bool = True) -> Segmentation:
         """Labels of an encoded image at a granularity; cheap beside `encode`, apart from the CRF."""
         table = self.table(classes)
-        agreement = self.agreement(encoded, classes=classes) if self.has_confidence else None
-        return finish(encoded.image, self.probabilities(encoded, classes=classes), names=table.names, palette=table.palette, crf=crf, agreement=agreement)
+        trust = self.trust(encoded, classes=classes) if self.has_confidence else None
+        return finish(encoded.image, self.probabilities(encoded, classes=classes), names=table.names, palette=table.palette, crf=crf, trust=trust)
 
     def probabilities(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
         """(K + 1, h, w) probabilities on the patch grid: one row a class in the order of labels, the last for ignored."""
@@ -220,8 +220,8 @@ class Segmenter:
         result: npt.NDArray[np.float32] = found.T.reshape(-1, *encoded.grid).contiguous().numpy()
         return result
 
-    def agreement(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
-        """(K + 1, h, w) in [0, 1] on the patch grid: the agreement to expect of each patch, were it given each class; the last row for ignored.
+    def trust(self, encoded: Encoded, *, classes: int | None = None) -> Trust:
+        """How far the classes of an encoded image are to be trusted.
 
         Raises:
             MissingConfidenceError: the file does not hold what this is told from.
@@ -229,9 +229,11 @@ class Segmenter:
         if self.model.agreement is None:
             raise MissingConfidenceError
         table = self.table(classes)
-        fine = torch.softmax(self._clusters.fine_logits(encoded.tokens, encoded.grid) / self._clusters.temperature, dim=1)
+        cosines = self._clusters.fine_logits(encoded.tokens, encoded.grid)
+        fine = torch.softmax(cosines / self._clusters.temperature, dim=1).T.reshape(-1, *encoded.grid).contiguous().numpy()
         rows = np.minimum(table.leaf_to_label, len(table.classes))  # see `probabilities`
-        return agreement_maps(fine.T.reshape(-1, *encoded.grid).contiguous().numpy(), self.model.agreement, rows, len(table.classes) + 1)
+        maps = agreement_maps(fine, self.model.agreement, rows, len(table.classes) + 1)
+        return Trust(maps, self.model.agreement.familiarity(cosines.T.numpy()))
 
     def class_probabilities(
         self,
@@ -246,7 +248,7 @@ class Segmenter:
         encoded = self.encode_many(images, flip=flip, resolution=resolution, window=window)
         return [self.probabilities(item, classes=classes) for item in encoded]
 
-    def class_probabilities_and_agreement(
+    def class_probabilities_and_trust(
         self,
         images: Sequence[npt.NDArray[np.uint8]],
         *,
@@ -254,14 +256,14 @@ class Segmenter:
         flip: bool = False,
         resolution: int | None = None,
         window: int | None = None,
-    ) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-        """`probabilities` and `agreement` of several images.
+    ) -> list[tuple[npt.NDArray[np.float32], Trust]]:
+        """`probabilities` and `trust` of several images.
 
         Raises:
-            MissingConfidenceError: see `agreement`.
+            MissingConfidenceError: see `trust`.
         """
         encoded = self.encode_many(images, flip=flip, resolution=resolution, window=window)
-        return [(self.probabilities(item, classes=classes), self.agreement(item, classes=classes)) for item in encoded]
+        return [(self.probabilities(item, classes=classes), self.trust(item, classes=classes)) for item in encoded]
 
     def codes(self, encoded: Encoded) -> torch.Tensor:
         """The unit codes (h*w, E) of an encoded image."""

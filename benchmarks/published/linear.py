@@ -59,7 +59,7 @@ def linear_probe_scores(
         for number, counts in enumerate(pool.run(count_pixels, _jobs(segmenter, probes, val, classes, side, progress))):
             if isinstance(counts, BaseException):
                 raise counts
-            histograms[modes[number % len(modes)]] += counts
+            histograms[modes[number % len(modes)]] += counts.sum(axis=-1)  # over steps of confidence, which probes have none of
     found = {}
     for (what, crf), counts in histograms.items():
         scores = matched_scores(counts[:-1], np.arange(classes), val.class_names or (), ignored=counts[-1])

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from models.errors import StegoError
 from stego_app.confidence.agreement import MISSING
+from stego_app.confidence.maps import Trust
 from stego_app.crf import CrfPool
 from stego_app.data import VOID, Dataset, Sample
 from stego_app.evaluation.checkpoint import Arrays, Checkpoint, from_text_array, text_array
@@ -43,7 +44,7 @@ class Segments(Protocol):
 
     @property
     def has_confidence(self) -> bool:
-        """Whether it can tell `agreement`."""
+        """Whether it can tell `trust`."""
 
     def info(self) -> dict[str, Any]:
         """What is known of it, ready for JSON."""
@@ -60,8 +61,8 @@ class Segments(Protocol):
     def probabilities(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
         """(K + 1, h, w) on the patch grid; the last row is "ignored"."""
 
-    def agreement(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
-        """(K + 1, h, w) on the patch grid: the confidence of each class."""
+    def trust(self, encoded: Encoded, *, classes: int | None = None) -> Trust:
+        """How far its classes are to be trusted."""
 
     def codes(self, encoded: Encoded) -> torch.Tensor:
         """(h*w, E)."""
@@ -171,15 +172,15 @@ def count_pixels(
     palette: Bytes,
     classes: int,
     crf: bool,
-    agreement: npt.NDArray[np.float32] | None = None,
+    trust: Trust | None = None,
 ) -> Counts:
-    """(K + 1, classes, bins) pixels of one image by step of confidence; a single bin without ``agreement``.
+    """(K + 1, classes, bins) pixels of one image by step of confidence; a single bin without ``trust``.
 
     The last row holds those given no cluster. At the top level, for worker processes.
     """
-    found = finish(image, probabilities, names=names, palette=palette, crf=crf, agreement=agreement)
+    found = finish(image, probabilities, names=names, palette=palette, crf=crf, trust=trust)
     said = np.where(found.labels == VOID, len(names), found.labels)
-    if agreement is None:
+    if trust is None:
         return accumulate(said, label, len(names) + 1, classes)[..., None]
     return accumulate_by_confidence(said, label, found.confidence, len(names) + 1, classes)
 
@@ -252,9 +253,9 @@ class _Run:
                 tokens = {"features": encoded.tokens, "codes": self.segmenter.codes(encoded)}
                 self.probes.see(tokens, encoded.grid, label, training=number < self.trained_on)
             probabilities = self.segmenter.probabilities(encoded, classes=self.parts)
-            agreement = self.segmenter.agreement(encoded, classes=self.parts) if self.confident else None
+            trust = self.segmenter.trust(encoded, classes=self.parts) if self.confident else None
             for crf in self.modes:
-                yield image, probabilities, label, self.names, self.palette, len(self.space.names), crf, agreement
+                yield image, probabilities, label, self.names, self.palette, len(self.space.names), crf, trust
 
     def _state(self) -> Arrays:
         arrays: Arrays = {"done": np.array(self.done), "failures": text_array(self.failures)}

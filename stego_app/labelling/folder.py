@@ -14,21 +14,21 @@ import numpy.typing as npt
 
 from models.errors import StegoError
 from stego_app.atomic import OutputError
-from stego_app.classes import IGNORED
 from stego_app.confidence.agreement import MissingConfidenceError
+from stego_app.confidence.maps import Trust
 from stego_app.crf import CrfPool
 from stego_app.labelling.leftovers import remove_leftovers
 from stego_app.labelling.manifest import Entry, Manifest
 from stego_app.labelling.names import Plan, other_names, plan_folder
 from stego_app.labelling.reading import AHEAD, Loaded, batches, file_digest, load
 from stego_app.labelling.settings import LabelSettings
-from stego_app.labelling.summary import LabelSummary, write_classes, write_confidence, write_failures
+from stego_app.labelling.summary import Doubt, LabelSummary, write_classes, write_confidence, write_failures
 from stego_app.labelling.worker import Outcome, Task, finish_task
 from stego_app.progress import Progress, silent
 from stego_app.read_ahead import read_ahead
 from stego_app.segmentation import reduced_image
 
-_Maps = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]
+_Maps = tuple[npt.NDArray[np.float32], Trust | None]
 
 FEW = 4
 """For this many images, starting processes would take longer than the work."""
@@ -46,9 +46,9 @@ class LabellingSegmenter(Protocol):
     def class_probabilities(
         self, images: Sequence[npt.NDArray[np.uint8]], *, classes: int | None = ..., flip: bool = ..., resolution: int | None = ..., window: int | None = ...
     ) -> list[npt.NDArray[np.float32]]: ...
-    def class_probabilities_and_agreement(
+    def class_probabilities_and_trust(
         self, images: Sequence[npt.NDArray[np.uint8]], *, classes: int | None = ..., flip: bool = ..., resolution: int | None = ..., window: int | None = ...
-    ) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]: ...
+    ) -> list[tuple[npt.NDArray[np.float32], Trust]]: ...
 
 
 def label_folder(source: Path, out: Path, segmenter: LabellingSegmenter, settings: LabelSettings | None = None, progress: Progress = silent) -> LabelSummary:
@@ -127,7 +127,7 @@ class _Run:
             return False
         if not (self.out / plan.label).is_file() or (self.settings.overlays and not (self.out / plan.overlay).is_file()):
             return False
-        if self.settings.asks_confidence and entry.confidence is None and set(entry.pixels or {}) != {str(IGNORED)}:
+        if self.settings.asks_confidence and entry.familiarity is None:
             return False
         if self.settings.confidence and not (self.out / plan.confidence).is_file():
             return False
@@ -159,13 +159,13 @@ class _Run:
                 if isinstance(result, str):
                     self._fail(item, result)
                 elif item.image is not None:
-                    probabilities, agreement = result
+                    probabilities, trust = result
                     # The image itself travels in the task, where it is needed.
                     under_way.append(replace(item, image=None))
-                    yield self._task(item.plan, item.image, probabilities, agreement)
+                    yield self._task(item.plan, item.image, probabilities, trust)
 
     def _probabilities(self, batch: Sequence[Loaded]) -> Iterator[tuple[Loaded, _Maps | str]]:
-        """Each image with its class probabilities and, if asked for, its agreement, or with the reason why there are none."""
+        """Each image with its class probabilities and, if asked for, its trust, or with the reason why there are none."""
         read = [item for item in batch if item.image is not None]
         yield from ((item, item.reason) for item in batch if item.image is None)
         images = [item.image for item in read if item.image is not None]
@@ -185,10 +185,10 @@ class _Run:
         options = self.settings
         how: dict[str, Any] = {"classes": options.classes, "flip": options.flip, "resolution": options.resolution, "window": options.window}
         if options.asks_confidence:
-            return [*self.segmenter.class_probabilities_and_agreement(images, **how)]
+            return [*self.segmenter.class_probabilities_and_trust(images, **how)]
         return [(probabilities, None) for probabilities in self.segmenter.class_probabilities(images, **how)]
 
-    def _task(self, plan: Plan, image: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32], agreement: npt.NDArray[np.float32] | None) -> Task:
+    def _task(self, plan: Plan, image: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32], trust: Trust | None) -> Task:
         options = self.settings
         return Task(
             probabilities=probabilities,
@@ -200,7 +200,7 @@ class _Run:
             settings=options.crf_settings,
             label=self.out / plan.label,
             overlay=self.out / plan.overlay,
-            agreement=agreement,
+            trust=trust,
             confidence=self.out / plan.confidence if options.confidence else None,
             abstain=options.abstain,
         )
@@ -211,7 +211,7 @@ class _Run:
         overlay = plan.overlay if self.settings.overlays else ""
         shown = plan.confidence if self.settings.confidence else ""
         entry = Entry(plan.name, item.sha256, self.model, self.digest, "done", plan.label, overlay, outcome.pixels)
-        self.manifest.add(replace(entry, confidence=outcome.confidence, confidence_map=shown, abstained=outcome.abstained))
+        self.manifest.add(replace(entry, confidence=outcome.confidence, familiarity=outcome.familiarity, confidence_map=shown, abstained=outcome.abstained))
         if before is not None and before.label != plan.label and before.label in other_names(plan) and before.label not in self.claimed:
             # A new neighbour of the same name gave this image's results a longer one.
             (self.out / before.label).unlink(missing_ok=True)
@@ -233,10 +233,11 @@ class _Run:
         write_failures(self.out, list(self.failures.items()))
         write_confidence(self.out, self.doubtful(plans))
 
-    def doubtful(self, plans: Sequence[Plan]) -> list[tuple[str, float]]:
-        """Each image that is done with its mean confidence, the least to be trusted first, of those of which it is known."""
+    def doubtful(self, plans: Sequence[Plan]) -> list[Doubt]:
+        """What is known of each image that is done, the least to be trusted first."""
         entries = [entry for plan in plans if (entry := self.manifest.entries.get(plan.name)) and self._is_current(entry)]
-        return sorted(((entry.image, entry.confidence) for entry in entries if entry.confidence is not None), key=lambda item: item[1])
+        known = [Doubt(entry.image, entry.familiarity, entry.confidence) for entry in entries if entry.familiarity is not None]
+        return sorted(known, key=lambda doubt: (doubt.familiarity, doubt.confidence or 0.0))
 
 
 def _attempt(task: Task) -> Outcome | Exception:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,16 +25,24 @@ _NAMED = 3
 """Images named in the line of a run as the least to be trusted."""
 
 
+class Doubt(NamedTuple):
+    """How far an image is to be trusted: see `stego_app.segmentation.Segmentation` for both scores; no ``confidence`` where no pixel has a class."""
+
+    image: str
+    familiarity: float
+    confidence: float | None
+
+
 @dataclass(frozen=True)
 class LabelSummary:
-    """Counts of a run, each failure as (image, reason), and each image with its confidence, the least to be trusted first, if asked for."""
+    """Counts of a run, each failure as (image, reason), and each image with its scores, the least to be trusted first, if asked for."""
 
     out: Path
     labelled: int
     skipped: int
     failures: tuple[tuple[str, str], ...]
     seconds: float
-    doubtful: tuple[tuple[str, float], ...] = ()
+    doubtful: tuple[Doubt, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -52,7 +60,7 @@ class LabelSummary:
         if self.skipped:
             text += f"; {self.skipped} were done before"
         if self.doubtful:
-            least = ", ".join(f"{image} ({confidence:.2f})" for image, confidence in self.doubtful[:_NAMED])
+            least = ", ".join(f"{doubt.image} ({doubt.familiarity:.2f})" for doubt in self.doubtful[:_NAMED])
             text += f"; least to be trusted: {least}, see {self.out / CONFIDENCE}"
         if self.failed:
             image, reason = self.failures[0]
@@ -69,10 +77,11 @@ def write_failures(out: Path, failures: Sequence[tuple[str, str]]) -> None:
         (out / FAILURES).unlink(missing_ok=True)
 
 
-def write_confidence(out: Path, doubtful: Sequence[tuple[str, float]]) -> None:
-    """``confidence.csv``: path and mean confidence, the least to be trusted first. Where it is known of none there is no such file."""
+def write_confidence(out: Path, doubtful: Sequence[Doubt]) -> None:
+    """``confidence.csv``: path, familiarity and mean confidence, the least to be trusted first. Where it is known of none there is no such file."""
     if doubtful:
-        write_bytes(out / CONFIDENCE, _csv([("path", "confidence"), *((image, f"{confidence:.4f}") for image, confidence in doubtful)]))
+        rows = [(doubt.image, f"{doubt.familiarity:.4f}", "" if doubt.confidence is None else f"{doubt.confidence:.4f}") for doubt in doubtful]
+        write_bytes(out / CONFIDENCE, _csv([("path", "familiarity", "confidence"), *rows]))
     else:
         (out / CONFIDENCE).unlink(missing_ok=True)
 

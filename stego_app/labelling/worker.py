@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stego_app.atomic import write_bytes
-from stego_app.confidence.maps import confidence_of, mean_confidence
+from stego_app.confidence.maps import Trust, confidence_of, mean_confidence
 from stego_app.crf import CrfSettings
 from stego_app.segmentation import Segmentation, abstained, count_labels, grey_png, index_png, segment
 
@@ -28,7 +28,7 @@ class Task:
         settings: of the CRF.
         label: file to write.
         overlay: file to write, where an overlay is wanted.
-        agreement: (K + 1, h, w) on the patch grid, where confidence is asked for.
+        trust: of the image, where confidence is asked for.
         confidence: file to write; None where no map of confidence is wanted.
         abstain: give no class where confidence is below this; None to give each pixel one.
     """
@@ -42,7 +42,7 @@ class Task:
     settings: CrfSettings
     label: Path
     overlay: Path
-    agreement: npt.NDArray[np.float32] | None = None
+    trust: Trust | None = None
     confidence: Path | None = None
     abstain: float | None = None
 
@@ -53,6 +53,7 @@ class Outcome:
 
     pixels: dict[str, int]
     confidence: float | None = None
+    familiarity: float | None = None
     abstained: int | None = None
 
 
@@ -64,9 +65,10 @@ def finish_task(task: Task) -> Outcome:
         StegoError: this image cannot be finished.
     """
     labels, scores = segment(task.probabilities, task.size, seen=task.seen, settings=task.settings)
-    mean, withheld = None, None
-    if task.agreement is not None:
-        confidence = confidence_of(labels, task.agreement)
+    mean, familiarity, withheld = None, None, None
+    if task.trust is not None:
+        familiarity = task.trust.familiarity
+        confidence = confidence_of(labels, task.trust.maps)
         # Of the image as it was decided: what is withheld afterwards is what made it doubtful.
         mean = mean_confidence(confidence, labels)
         if task.confidence is not None:
@@ -81,4 +83,4 @@ def finish_task(task: Task) -> Outcome:
     # Last, since a label map that is there stands for an image that is done.
     write_bytes(task.label, index_png(labels, task.palette))
     counts = count_labels(labels)
-    return Outcome({str(label): int(counts[label]) for label in np.flatnonzero(counts)}, mean, withheld)
+    return Outcome({str(label): int(counts[label]) for label in np.flatnonzero(counts)}, mean, familiarity, withheld)

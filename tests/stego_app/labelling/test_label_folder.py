@@ -20,6 +20,7 @@ from PIL import Image
 
 from models.errors import StegoError
 from stego_app.atomic import OutputError
+from stego_app.confidence import Trust
 from stego_app.labelling import LabelSettings, label_folder
 from stego_app.labelling import folder as folder_module
 from stego_app.labelling.manifest import Manifest
@@ -59,7 +60,7 @@ class ColourSegmenter:
 
     has_confidence = True
 
-    def class_probabilities_and_agreement(
+    def class_probabilities_and_trust(
         self,
         images: Sequence[npt.NDArray[np.uint8]],
         *,
@@ -67,11 +68,14 @@ class ColourSegmenter:
         flip: bool = False,
         resolution: int | None = None,
         window: int | None = None,
-    ) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-        """Red is told with a confidence of 0.9, green of 0.5, blue of 0.3."""
+    ) -> list[tuple[npt.NDArray[np.float32], Trust]]:
+        """Red is told with a confidence of 0.9, green of 0.5, blue of 0.3; the more red an image has, the more familiar."""
         maps = self.class_probabilities(images, classes=classes, flip=flip, resolution=resolution, window=window)
         known = np.array([0.9, 0.5, 0.3, 0.0], np.float32)[:, None, None]
-        return [(probabilities, np.broadcast_to(known, probabilities.shape).copy()) for probabilities in maps]
+        return [
+            (probabilities, Trust(np.broadcast_to(known, probabilities.shape).copy(), float(image[..., 0].mean() / 255)))
+            for image, probabilities in zip(images, maps, strict=True)
+        ]
 
     def _one(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         height, width = max(1, image.shape[0] // 8), max(1, image.shape[1] // 8)
@@ -360,6 +364,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from test_label_folder import ColourSegmenter, PLAIN
+from stego_app.confidence import Trust
 from stego_app.labelling import LabelSettings, label_folder
 
 class Slow(ColourSegmenter):

@@ -1,0 +1,182 @@
+"""Each insight on constructed data whose answer is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
+from sklearn.metrics import roc_auc_score
+
+from stego_app.insights.duplicates import DUPLICATE, closest_pairs, merged_groups
+from stego_app.insights.insight import Spot
+from stego_app.insights.outliers import find_outliers, mix_distance, modified_z, partner_similarity
+from stego_app.insights.partners import class_affinity, find_partners, linked_share
+from stego_app.insights.places import CELLS, find_places, place_maps
+from stego_app.insights.stability import class_stability, matched_overlap, refits
+from stego_app.insights.styles import Style, find_confined, rank_accuracy, sequences
+from stego_app.report.spots import SIDE, spot_picture
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _kinds(seed: int = 0, each: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Patches of three kinds in four files: tokens (n, 8), kind (n,), file (n,)."""
+    random = np.random.default_rng(seed)
+    kind = np.repeat([0, 1, 2], each)
+    tokens = _unit(np.eye(8)[kind] + random.normal(0, 0.15, (3 * each, 8)))
+    return tokens, kind, np.arange(3 * each) % 4
+
+
+def test_partners_equal_a_naive_search() -> None:
+    tokens, _, files = _kinds()
+    found = find_partners(tokens, files, count=3, chunk=50)
+    similarity = tokens @ tokens.T
+    for row in range(len(tokens)):
+        candidates = [other for other in range(len(tokens)) if files[other] != files[row]]
+        best = sorted(candidates, key=lambda other: -similarity[row, other])[:3]
+        assert found.nearest[row].tolist() == best
+        assert found.cosine[row] == pytest.approx(similarity[row, best[0]])
+    assert linked_share(found.cosine, 2.0) == 0
+    assert linked_share(found.cosine, -1.0) == 1
+
+
+def test_a_single_file_has_no_partners() -> None:
+    tokens, _, files = _kinds()
+    found = find_partners(tokens, np.zeros_like(files))
+    assert found.nearest.shape == (len(tokens), 0)
+    assert (found.cosine == -1).all()
+
+
+def test_a_class_divided_at_random_is_a_near_duplicate_and_others_are_not() -> None:
+    tokens, kind, files = _kinds(each=200)
+    labels = np.where((kind == 0) & (np.random.default_rng(1).random(len(kind)) < 0.3), 3, kind)
+    pairs = closest_pairs(class_affinity(labels, find_partners(tokens, files).nearest, 4))
+    assert (pairs[0].first, pairs[0].second) == (0, 3)
+    assert pairs[0].affinity == pytest.approx(1, abs=0.15)
+    assert all(pair.affinity < DUPLICATE for pair in pairs[1:])
+    assert merged_groups(pairs, 4) == 3
+
+
+def test_affinity_is_symmetric_with_ones_on_the_diagonal() -> None:
+    tokens, kind, files = _kinds()
+    affinity = class_affinity(kind, find_partners(tokens, files).nearest, 3)
+    assert np.allclose(affinity, affinity.T)
+    assert np.allclose(np.diag(affinity), 1)
+
+
+def test_a_planted_outlier_is_found_and_named() -> None:
+    random = np.random.default_rng(0)
+    similarity, fit, mix = random.normal(0.7, 0.02, 40), random.normal(0.9, 0.01, 40), random.normal(0.1, 0.01, 40)
+    assert [outlier for outlier in find_outliers(similarity, fit, mix) if outlier.score > 6] == []
+    similarity[17] = 0.1
+    first = find_outliers(similarity, fit, mix)[0]
+    assert first.image == 17
+    assert first.reasons == ("its patches have no good match in any other image",)
+    assert find_outliers(similarity[:5], fit[:5], mix[:5]) == []
+
+
+def test_modified_z_of_equal_values_is_zero_and_of_a_known_set_is_right() -> None:
+    assert modified_z(np.ones(9)).tolist() == [0] * 9
+    assert modified_z(np.array([1.0, 2, 3, 4, 5]))[4] == pytest.approx(0.6745 * 2)
+
+
+def test_mix_distance_equals_scipys() -> None:
+    histogram = np.random.default_rng(0).dirichlet(np.ones(4), 6)
+    numbers = np.array([0, 0, 1, 2, 3, 4])
+    expected = [min(jensenshannon(histogram[i], histogram[j], 2) for j in range(6) if numbers[j] != numbers[i]) for i in range(6)]
+    assert np.allclose(mix_distance(histogram, numbers), expected)
+
+
+def test_partner_similarity_is_the_mean_over_an_images_patches() -> None:
+    assert partner_similarity(np.array([0.2, 0.4, 0.9]), np.array([0, 0, 1]), 2).tolist() == pytest.approx([0.3, 0.9])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=8, max_size=60), st.permutations([0, 1, 2, 3]))
+def test_overlap_does_not_depend_on_the_numbering(labels: list[int], order: list[int]) -> None:
+    given_labels = np.array(labels)
+    overlap = matched_overlap(given_labels, np.array(order)[given_labels], 4)
+    present = np.isin(np.arange(4), given_labels)
+    assert (overlap[present] == 1).all()
+    assert np.isnan(overlap[~present]).all()
+
+
+def test_stability_tells_a_lasting_class_from_a_chance_one() -> None:
+    tokens, kind, _ = _kinds(each=300)
+    random = np.random.default_rng(3)
+    labels = np.where(kind == 2, 2 + random.integers(0, 2, len(kind)), kind)
+
+    def refit(_entries: object, seed: int):  # type: ignore[no-untyped-def]
+        again = np.random.default_rng(seed)
+        return lambda given_tokens: np.where(given_tokens.argmax(1) == 2, 2 + again.integers(0, 2, len(given_tokens)), given_tokens.argmax(1))
+
+    found = class_stability(labels, tokens, 4, np.arange(12), refit, seed=0)
+    assert found is not None
+    assert (found[:2] > 0.9).all()
+    assert (found[2:] < 0.6).all()
+    assert class_stability(labels, tokens, 4, np.arange(12), lambda _entries, _seed: None, seed=0) is None
+
+
+def test_refits_use_disjoint_halves_of_the_files() -> None:
+    numbers = np.repeat(np.arange(10), 2)
+    first, second = refits(numbers, 0)
+    assert sorted([*first, *second]) == list(range(20))
+    assert not set(numbers[first]) & set(numbers[second])
+    assert refits(np.arange(3), 0) == [[0, 1, 2]] * 2
+
+
+def test_a_class_that_is_always_at_the_top_is_found_by_place() -> None:
+    random = np.random.default_rng(0)
+    maps = []
+    for _ in range(30):
+        labels = random.integers(1, 4, (12, 16))
+        labels[:4] = 0
+        maps.append(labels)
+    places = place_maps(maps, 4)
+    assert places.shape == (4, CELLS, CELLS)
+    assert np.allclose(places.sum(0), 1)
+    found = find_places(places)
+    assert [(place.label, place.where) for place in found] == [(0, "the top")]
+    assert found[0].overlap == pytest.approx(1)
+
+
+def test_a_planted_style_split_is_found() -> None:
+    histogram = np.zeros((20, 3))
+    histogram[:8, 0], histogram[8:, 1] = 0.6, 0.6  # one thing, two classes: by night and by day
+    histogram[:, 2] = 0.4
+    night = Style("named night…", np.arange(20) < 8)
+    means = np.array([[1.0, 0], [0.9, 0.1], [0, 1]])
+    found = find_confined(histogram, [night], {}, [means / np.linalg.norm(means, axis=1, keepdims=True)])
+    assert [(item.label, item.counterpart) for item in found] == [(0, 1)]
+    assert found[0].inside == 1
+    assert find_confined(np.full((20, 3), 1 / 3), [night], {}) == []
+
+
+def test_sequences_come_from_names_and_folders() -> None:
+    paths = [Path(f"day_{number:03}.jpg") for number in range(6)] + [Path(f"night_{number:03}.jpg") for number in range(7)]
+    assert [(style.name, int(style.members.sum())) for style in sequences(paths)] == [("named day…", 6), ("named night…", 7)]
+    assert sequences([Path(f"{number}.jpg") for number in range(9)]) == []
+
+
+def test_rank_accuracy_equals_scikit_learns() -> None:
+    random = np.random.default_rng(0)
+    values, positive = random.integers(0, 9, 50).astype(float), random.random(50) < 0.4
+    assert rank_accuracy(values, positive) == pytest.approx(roc_auc_score(positive, values))
+
+
+def test_a_spot_shows_its_patch_bright_and_the_rest_dimmed() -> None:
+    image = np.full((160, 240, 3), 200, np.uint8)
+    mask = np.zeros((16, 24), dtype=bool)
+    mask[8, 12] = True
+    whole = spot_picture(image, Spot(0, "", mask), (16, 24))
+    assert whole.shape == (160, SIDE, 3)
+    assert set(np.unique(whole)) == {60, 200}
+    cut = spot_picture(image, Spot(0, "", mask, (8, 12)), (16, 24))
+    assert cut.shape == (SIDE, SIDE, 3)
+    assert cut[SIDE // 2, SIDE // 2, 0] == 200
