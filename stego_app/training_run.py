@@ -24,7 +24,10 @@ from stego_app.discovery.pair_cache import cached_crop_pairs
 from stego_app.features import FeatureCache
 from stego_app.features.location import default_cache_folder
 from stego_app.features.neighbours import nearest_images
+from stego_app.insights.insight import short_lines
+from stego_app.insights.stability import Refit
 from stego_app.progress import Progress, silent
+from stego_app.report.explanation import Explanation
 from stego_app.report.html import reduced
 from stego_app.report.training_report import Histograms, TrainingReport, write_report
 from stego_app.segmentation import MAX_CLASSES
@@ -35,6 +38,7 @@ from stego_app.training.collapse import find_collapse
 from stego_app.training.fine_clusters import split_classes
 from stego_app.training.shifts import check_shifts
 from stego_app.training.stego import StegoConfig, codes_of, train_stego
+from stego_app.training_insights import explain_training, recluster, rediscovery
 from stego_app.training_scores import training_scores
 
 _SAMPLES = 8
@@ -102,9 +106,11 @@ class _Found:
     """Clusters, by whichever objective."""
 
     clusters: ClusterModel
+    refit: Refit
     notes: Sequence[str] = ()
     losses: dict[str, list[float]] = field(default_factory=dict)
     histograms: PairHistograms | None = None
+    threshold: float | None = None
 
 
 def train_segmenter(config: TrainConfig, out: Path, *, report: Path | None = None, progress: Progress = silent) -> TrainResult:
@@ -129,8 +135,10 @@ def train_segmenter(config: TrainConfig, out: Path, *, report: Path | None = Non
     model = _segmenter_model(config, cache, backbone, found, progress)
     save_segmenter(out, model)
     warnings = collapse_warnings(model, cache, config.seed, config.objective)
-    page = _report(config, model, dataset, cache, found, warnings, report or out.with_suffix(".report"), progress)
-    return TrainResult(out, page, found.clusters.classes, len(model.shares), [*warnings, *found.notes])
+    segmenter = Segmenter(model, device=config.device, precision=config.precision)
+    explanation = _explanation(config, segmenter, dataset, cache, found, out, progress)
+    page = _report(config, segmenter, dataset, cache, found, explanation, warnings, report or out.with_suffix(".report"), progress)
+    return TrainResult(out, page, found.clusters.classes, len(model.shares), [*warnings, *found.notes, *short_lines(explanation.sections)])
 
 
 def fit_clusters(config: TrainConfig, images: Sequence[Path], progress: Progress = silent) -> SegmenterModel:
@@ -184,7 +192,9 @@ def _discovered(config: TrainConfig, dataset: Dataset, cache: FeatureCache, back
     )
     classes = None if config.classes == "auto" else config.classes
     discovery = discover(cache, pairs, classes=classes, seed=config.seed, settings=config.discovery, progress=progress)
-    return _Found(discovery.model, discovery.notes, {"cosine to the target code": discovery.losses} if discovery.losses else {})
+    losses = {"cosine to the target code": discovery.losses} if discovery.losses else {}
+    refit = rediscovery(cache, pairs, discovery.model.classes, config.discovery)
+    return _Found(discovery.model, refit, discovery.notes, losses, threshold=discovery.threshold)
 
 
 def _stego_classes(config: TrainConfig) -> int:
@@ -207,7 +217,7 @@ def _stego(config: TrainConfig, cache: FeatureCache, progress: Progress) -> _Fou
         merges=merges,
         classes=classes,
     )
-    return _Found(clusters, [], {name: values for name, values in result.losses.items() if values}, result.histograms)
+    return _Found(clusters, recluster(cache, clusters, classes), [], {name: values for name, values in result.losses.items() if values}, result.histograms)
 
 
 def _segmenter_model(config: TrainConfig, cache: FeatureCache, backbone: Backbone, found: _Found, progress: Progress) -> SegmenterModel:
@@ -252,17 +262,32 @@ def collapse_warnings(model: SegmenterModel, cache: FeatureCache, seed: int, obj
     return [finding.text for finding in find_collapse(shares, tokens, codes, objective)]
 
 
+def _explanation(config: TrainConfig, segmenter: Segmenter, dataset: Dataset, cache: FeatureCache, found: _Found, out: Path, progress: Progress) -> Explanation:
+    return explain_training(
+        segmenter,
+        cache,
+        found.refit,
+        _reader(dataset),
+        out,
+        threshold=found.threshold,
+        objective=config.objective,
+        seed=config.seed,
+        progress=progress,
+    )
+
+
 def _report(
     config: TrainConfig,
-    model: SegmenterModel,
+    segmenter: Segmenter,
     dataset: Dataset,
     cache: FeatureCache,
     found: _Found,
+    explanation: Explanation,
     warnings: Sequence[str],
     folder: Path,
     progress: Progress,
 ) -> Path:
-    segmenter = Segmenter(model, device=config.device, precision=config.precision)
+    model = segmenter.model
     samples = []
     chosen = dataset.samples[:: max(1, len(dataset.samples) // _SAMPLES)][:_SAMPLES]
     unreadable = {failure.path for failure in cache.failures}
@@ -287,6 +312,7 @@ def _report(
             notes=[*found.notes, *scored.notes],
             samples=samples,
             config=config.model_dump(mode="json"),
+            explanation=explanation,
             histograms=shown,
             losses=found.losses,
             scores=scored.rows,

@@ -61,3 +61,17 @@ def loss_curves(curves: Mapping[str, Sequence[float]]) -> bytes:
     axes.set_ylabel("loss")
     axes.legend(fontsize=8)
     return _png(figure)
+
+
+def shares(bars: Sequence[tuple[str, float]], marks: Sequence[float]) -> bytes:
+    """A bar from 0 to 1 for each (name, value), with a line at each of ``marks``."""
+    names, values = [name for name, _ in bars], [value for _, value in bars]
+    figure = Figure(figsize=(8, 0.6 + 0.24 * len(names)), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    axes.barh(range(len(names)), values, color="#5b7a99")
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    for mark in marks:
+        axes.axvline(mark, color="#8a4b00", linestyle="--", linewidth=1)
+    return _png(figure)

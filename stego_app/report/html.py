@@ -18,6 +18,8 @@ body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper)
 h1{font-size:1.6rem;margin:0 0 .3rem}h2{font-size:1.15rem;margin:2.2rem 0 .6rem;border-top:1px solid var(--line);padding-top:1rem}
 p.lead{color:var(--soft);margin:0 0 1rem}img{max-width:100%;height:auto;border-radius:4px}
 table{border-collapse:collapse;font-size:.92rem}td,th{padding:.25rem .8rem .25rem 0;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
+.thumbs{display:flex;flex-wrap:wrap;gap:.7rem}.thumbs figure{max-width:180px}.thumbs img{display:block;max-height:180px}
+p.how{color:var(--soft);font-size:.9rem;max-width:62rem}.insight{margin:1rem 0}.insight p{margin:.2rem 0 .5rem}
 .pairs{display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:1rem}figure{margin:0}figcaption{color:var(--soft);font-size:.85rem;overflow-wrap:anywhere}
 .legend{display:flex;flex-wrap:wrap;gap:.3rem 1rem;font-size:.92rem}
 .swatch{display:inline-block;width:.9em;height:.9em;border-radius:3px;margin-right:.35em;vertical-align:-.1em}
@@ -75,6 +77,13 @@ def legend(names: Sequence[str], colors: Sequence[Sequence[int]], shares: Sequen
         for name, color, share in zip(names, colors, shares, strict=True)
     )
     return f"<div class=legend>{''.join(entries)}</div>"
+
+
+def thumbnails(items: Iterable[tuple[str, npt.NDArray[np.uint8]]]) -> str:
+    """Small pictures in a row for each (caption, image)."""
+    cells = (f"<figure>{photo(image, caption, max(image.shape[:2]))}<figcaption>{escape(caption)}</figcaption></figure>" for caption, image in items)
+    body = "".join(cells)
+    return f"<div class=thumbs>{body}</div>" if body else ""
 
 
 def pairs(items: Iterable[tuple[str, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]) -> str:

@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from stego_app.atomic import write_bytes
 from stego_app.classes import ClassTable
+from stego_app.insights.insight import findings_json, short_lines
 from stego_app.report import figures, html
+from stego_app.report.explanation import Explanation, as_sections
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class TrainingReport:
     notes: Sequence[str]
     samples: Sequence[tuple[str, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]
     config: Mapping[str, Any]
+    explanation: Explanation | None = None
     histograms: Histograms | None = None
     losses: Mapping[str, Sequence[float]] = field(default_factory=dict)
     scores: Sequence[Sequence[object]] = ()
@@ -45,7 +48,7 @@ class TrainingReport:
 
 
 def write_report(folder: Path, report: TrainingReport) -> Path:
-    """Write ``report.html`` and its plots and numbers into ``folder``; returns the page's path.
+    """Write ``report.html`` and its plots and numbers (``report.json``, ``findings.json``) into ``folder``; returns the page's path.
 
     Raises:
         StegoError: the folder cannot be made or written to.
@@ -61,9 +64,10 @@ def write_report(folder: Path, report: TrainingReport) -> Path:
         write_bytes(folder / f"{name}.png", png)
     sections = [
         ("What to doubt", html.findings(report.warnings, warning=True)),
-        ("What was found", html.findings(report.notes)),
+        ("What was found", html.findings([*report.notes, *(short_lines(report.explanation.sections) if report.explanation else ())])),
         ("Classes", html.legend(report.table.names, [entry.color for entry in report.table.classes], shares)),
         ("Samples", html.pairs(report.samples)),
+        *(as_sections(report.explanation) if report.explanation else ()),
         ("Scores against the labels (not used for any choice)", html.table(["", "mIoU", "accuracy"], report.scores)),
         ("Class sizes", html.picture(plots["cluster_sizes"], "share of patches in each class")),
         ("Similarity of pairs of patches", html.picture(plots["similarities"], "histograms of similarity") if "similarities" in plots else ""),
@@ -81,6 +85,9 @@ def write_report(folder: Path, report: TrainingReport) -> Path:
         "config": dict(report.config),
     }
     write_bytes(folder / "report.json", json.dumps(summary, indent=1, default=str).encode())
+    if report.explanation:
+        found = findings_json(report.explanation.sections, report.explanation.names)
+        write_bytes(folder / "findings.json", json.dumps(found, indent=1).encode())
     page = folder / "report.html"
     write_bytes(page, html.page(report.title, report.lead, sections).encode())
     return page

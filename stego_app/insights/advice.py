@@ -1,0 +1,138 @@
+"""What to try next: one recommendation for each measured signal, none without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from stego_app.insights.detail import thin_parts
+from stego_app.insights.duplicates import DUPLICATE, merged_groups
+from stego_app.insights.exemplars import class_spots
+from stego_app.insights.insight import Insight, Section, Spot
+from stego_app.insights.measure import Measurements
+from stego_app.insights.stability import DOUBTFUL
+from stego_app.insights.survey import Survey
+
+FEW = 20
+"""With fewer images, halves of them cannot check a number of classes on each other (see `stego_app.discovery`)."""
+LINKED = 0.5
+"""Where fewer patches than this have a match in another image, the images share too little."""
+GROWTH = 0.05
+"""More images help where the last doubling of their number gave so many more patches a match: one patch in twenty."""
+THIN = 0.2
+"""Thin parts are worth a finer grid from a fifth of the picture on, if most of them are real."""
+FINER = 1.5
+
+_MOST = 3
+
+
+def advice(survey: Survey, names: Sequence[str], found: Measurements, model: str, resolution: int) -> Section:
+    """The recommendations, each with what was measured and what to type."""
+    how = "Each recommendation follows from something measured above or beside it; where nothing calls for a change, nothing is recommended."
+    insights = [
+        *_more_images(survey, found),
+        *_fewer_classes(survey, names, found),
+        *_same_thing(survey, names, found, model),
+        *_split(survey, names, found, model),
+        *_finer_grid(survey, found, resolution),
+    ]
+    nothing = Insight("Nothing that was measured calls for a change.", {"action": "nothing"}, short="next: nothing that was measured calls for a change")
+    return Section("next", "What to try next", how, insights or [nothing])
+
+
+def _more_images(survey: Survey, found: Measurements) -> Iterator[Insight]:
+    images = len(np.unique(survey.numbers))
+    if images < FEW:
+        text = f"More images: there are {images}; from {FEW} on, one half can check the number of classes on the other."
+        yield Insight(text, {"action": "more images", "images": images}, [Spot(0, survey.paths[0].name)], short=f"next: more images ({images} are few)")
+        return
+    links = found.links
+    if links is None or links.all_images >= LINKED:
+        return
+    growth = links.all_images - links.half
+    reason = f"only {links.all_images:.0%} of patches look like something in another image"
+    spots = [Spot(outlier.image, survey.paths[outlier.image].name) for outlier in found.outliers[:_MOST]]
+    values = {"linked": links.all_images, "linked_in_half": links.half}
+    if growth >= GROWTH:
+        text = f"More images of the same kind: {reason}, but among half of the images it is {links.half:.0%}, so more of them still help."
+        yield Insight(text, {"action": "more images", **values}, spots, short=f"next: more images ({reason})")
+    else:
+        text = f"Another backbone (--backbone): {reason}, and it is hardly less ({links.half:.0%}) among half of the images, so more images would not help."
+        yield Insight(text, {"action": "another backbone", **values}, spots, short=f"next: another backbone ({reason})")
+
+
+def _fewer_classes(survey: Survey, names: Sequence[str], found: Measurements) -> Iterator[Insight]:
+    near = [pair for pair in found.pairs if pair.affinity >= DUPLICATE]
+    merged = merged_groups(list(found.pairs), survey.classes)
+    if merged < survey.classes:
+        pair = near[0]
+        text = (
+            f"Fewer classes (--classes {merged}, when training or when labelling): that many are left if near-duplicates such as {names[pair.first]} "
+            f"and {names[pair.second]} are taken together."
+        )
+        spots = [*class_spots(survey, pair.first, names[pair.first], 2), *class_spots(survey, pair.second, names[pair.second], 2)]
+        yield Insight(text, {"action": "fewer classes", "classes": merged}, spots, short=f"next: fewer classes (--classes {merged}: near-duplicates)")
+        return
+    if found.stability is None:
+        return
+    unstable = np.flatnonzero(found.stability < DOUBTFUL)
+    left = survey.classes - len(unstable)
+    if len(unstable) > survey.classes / 2 and left >= 2:
+        worst = int(unstable[np.argmin(found.stability[unstable])])
+        text = (
+            f"Fewer classes (--classes {left}) or more images: {len(unstable)} of {survey.classes} classes do not come back in half of the images, "
+            f"for example {names[worst]}."
+        )
+        yield Insight(
+            text,
+            {"action": "fewer classes", "classes": left},
+            class_spots(survey, worst, names[worst]),
+            short=f"next: fewer classes (--classes {left}: {len(unstable)} are unstable)",
+        )
+
+
+def _same_thing(survey: Survey, names: Sequence[str], found: Measurements, model: str) -> Iterator[Insight]:
+    seen: set[frozenset[int]] = set()
+    for item in found.confined:
+        if item.counterpart is None or frozenset((item.label, item.counterpart)) in seen:
+            continue
+        seen.add(frozenset((item.label, item.counterpart)))
+        first, second = sorted((item.label, item.counterpart))
+        text = (
+            f"If the pictures agree, make one class of {names[first]} and {names[second]}, which take each other's place in images {item.style.name}: "
+            f"stego classes {model} --merge {first},{second}"
+        )
+        spots = [*class_spots(survey, first, names[first], 2), *class_spots(survey, second, names[second], 2)]
+        short = f"next: look at {names[first]} and {names[second]}: one thing in two lights or sequences? stego classes {model} --merge {first},{second}"
+        yield Insight(text, {"action": "merge", "classes": [names[first], names[second]]}, spots, short=short)
+
+
+def _split(survey: Survey, names: Sequence[str], found: Measurements, model: str) -> Iterator[Insight]:
+    for mixed in found.mixed[:_MOST]:
+        name, pair = names[mixed.label], mixed.closest
+        text = (
+            f"More classes: the two parts of {name} are less alike ({mixed.affinity:.2f}) than {names[pair.first]} and {names[pair.second]}, "
+            f"which are kept apart ({pair.affinity:.2f}). Ask for more classes, or: stego classes {model} --split {mixed.label}"
+        )
+        spots = [spot for number, part in enumerate(mixed.parts, start=1) for spot in class_spots(survey, mixed.label, f"{name}, part {number}", leaves=part)]
+        yield Insight(
+            text,
+            {"action": "split", "class": name, "affinity": mixed.affinity},
+            spots,
+            short=f"next: look into {name}, which holds two kinds: stego classes {model} --split {mixed.label}",
+        )
+
+
+def _finer_grid(survey: Survey, found: Measurements, resolution: int) -> Iterator[Insight]:
+    detail = found.detail
+    if detail is None or detail.thin < THIN or detail.kept < 0.5:
+        return
+    finer = round(resolution * FINER)
+    text = (
+        f"A higher resolution (--resolution {finer}): {detail.thin:.0%} of the patches belong to parts thinner than two patches, and at {finer} pixels "
+        f"{detail.kept:.0%} of them keep their class (of the other patches, {detail.rest:.0%} do): most of this is detail, not noise."
+    )
+    spots = [Spot(image, f"{survey.paths[image].name}: the thin parts", thin_parts(survey.maps[image])) for image in found.detail_images[:_MOST]]
+    values = {"action": "higher resolution", "resolution": finer, "thin": detail.thin, "kept": detail.kept, "rest": detail.rest}
+    yield Insight(text, values, spots, short=f"next: a higher resolution (--resolution {finer}: {detail.thin:.0%} of the patches are thin detail)")
