@@ -26,16 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from models.backbone import Backbone
 from models.backbone_sources import load_backbone
 from pretrain.student import student_of_blocks
+from stego_app.data.dataset import evenly
 
 HEIGHT, WIDTH, CLASSES, VOID = 336, 448, 11, 255
 TRAIN_IMAGES, VAL_IMAGES, SELECT_IMAGES = 90, 50, 45
 STEPS, BATCH, RATE, DECAY = 600, 8, 2e-3, 1e-2
 SEEDS = (0, 1, 2)
-
-
-def evenly(paths: Sequence[Path], count: int) -> list[Path]:
-    """``count`` of ``paths``, evenly spaced."""
-    return [paths[index] for index in np.linspace(0, len(paths) - 1, count).round().astype(int)]
 
 
 def read_pairs(images: Sequence[Path], labels: Path) -> tuple[torch.Tensor, torch.Tensor]:

@@ -106,15 +106,12 @@ class ClusterModel:
 
     @torch.inference_mode()
     def part_probabilities(self, tokens: torch.Tensor, part_of_leaf: npt.NDArray[np.int64], parts: int, grid: tuple[int, int] | None = None) -> torch.Tensor:
-        """Probabilities (n, ``parts``): those of the fine clusters, summed over the leaves of each part.
+        """`sum_parts` of the `fine_probabilities` of ``tokens``; ``tokens`` and ``grid`` as in `fine_logits`."""
+        return sum_parts(self.fine_probabilities(self.fine_logits(tokens, grid)), part_of_leaf, parts)
 
-        Args:
-            tokens, grid: see `fine_logits`.
-            part_of_leaf: (F,) part of each fine cluster, 0 to ``parts`` - 1.
-            parts: how many there are; a part without leaves has probability 0.
-        """
-        fine = torch.softmax(self.fine_logits(tokens, grid) / self.temperature, dim=1)
-        return fine @ torch.nn.functional.one_hot(torch.from_numpy(part_of_leaf), parts).float()
+    def fine_probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """Probabilities (n, F) of the fine clusters from their `fine_logits`."""
+        return torch.softmax(logits / self.temperature, dim=1)
 
     def to_tensors(self) -> dict[str, torch.Tensor]:
         """All arrays by name, for a safetensors file; with `header`, everything `from_tensors` needs."""
@@ -144,6 +141,17 @@ class ClusterModel:
             merges=tensors["merges"].long().numpy(),
             classes=int(header["classes"]),
         )
+
+
+def sum_parts(fine: torch.Tensor, part_of_leaf: npt.NDArray[np.int64], parts: int) -> torch.Tensor:
+    """Probabilities (n, ``parts``): those of the fine clusters, summed over the leaves of each part.
+
+    Args:
+        fine: (n, F) probabilities of the fine clusters.
+        part_of_leaf: (F,) part of each fine cluster, 0 to ``parts`` - 1.
+        parts: how many there are; a part without leaves has probability 0.
+    """
+    return fine @ torch.nn.functional.one_hot(torch.from_numpy(part_of_leaf), parts).float()
 
 
 def _head_from(tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> Head:

@@ -15,6 +15,7 @@ import torch
 
 from models.errors import StegoError
 from stego_app.classes import IGNORED, ClassTable, class_table, split_in_two
+from stego_app.clusters import sum_parts
 from stego_app.confidence.agreement import MissingConfidenceError
 from stego_app.confidence.maps import Trust, agreement_maps
 from stego_app.edits import Edit, Ignore, Merge, Recolour, Rename, Split, checked_name, parse_color
@@ -209,31 +210,39 @@ class Segmenter:
     def decode(self, encoded: Encoded, *, classes: int | None = None, crf: bool = True) -> Segmentation:
         """Labels of an encoded image at a granularity; cheap beside `encode`, apart from the CRF."""
         table = self.table(classes)
-        trust = self.trust(encoded, classes=classes) if self.has_confidence else None
-        return finish(encoded.image, self.probabilities(encoded, classes=classes), names=table.names, palette=table.palette, crf=crf, trust=trust)
+        if self.has_confidence:
+            probabilities, trust = self.probabilities_and_trust(encoded, classes=classes)
+        else:
+            probabilities, trust = self.probabilities(encoded, classes=classes), None
+        return finish(encoded.image, probabilities, names=table.names, palette=table.palette, crf=crf, trust=trust)
 
     def probabilities(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
         """(K + 1, h, w) probabilities on the patch grid: one row a class in the order of labels, the last for ignored."""
-        table = self.table(classes)
-        rows = np.minimum(table.leaf_to_label, len(table.classes))  # ignored leaves, whose label is larger than any class, share the last row
-        found = self._clusters.part_probabilities(encoded.tokens, rows, len(table.classes) + 1, encoded.grid)
-        result: npt.NDArray[np.float32] = found.T.reshape(-1, *encoded.grid).contiguous().numpy()
-        return result
+        fine = self._clusters.fine_probabilities(self._clusters.fine_logits(encoded.tokens, encoded.grid))
+        return self._class_maps(fine, encoded.grid, classes)
 
-    def trust(self, encoded: Encoded, *, classes: int | None = None) -> Trust:
-        """How far the classes of an encoded image are to be trusted.
+    def probabilities_and_trust(self, encoded: Encoded, *, classes: int | None = None) -> tuple[npt.NDArray[np.float32], Trust]:
+        """`probabilities` and how far they are to be trusted, with one pass of the head.
 
         Raises:
-            MissingConfidenceError: the file does not hold what this is told from.
+            MissingConfidenceError: the file does not hold what trust is told from.
         """
         if self.model.agreement is None:
             raise MissingConfidenceError
-        table = self.table(classes)
         cosines = self._clusters.fine_logits(encoded.tokens, encoded.grid)
-        fine = torch.softmax(cosines / self._clusters.temperature, dim=1).T.reshape(-1, *encoded.grid).contiguous().numpy()
-        rows = np.minimum(table.leaf_to_label, len(table.classes))  # see `probabilities`
-        maps = agreement_maps(fine, self.model.agreement, rows, len(table.classes) + 1)
-        return Trust(maps, self.model.agreement.familiarity(cosines.T.numpy()))
+        fine = self._clusters.fine_probabilities(cosines)
+        rows, count = self._rows(classes)
+        maps = agreement_maps(_on_grid(fine, encoded.grid), self.model.agreement, rows, count)
+        return self._class_maps(fine, encoded.grid, classes), Trust(maps, self.model.agreement.familiarity(cosines.T.numpy()))
+
+    def _class_maps(self, fine: torch.Tensor, grid: tuple[int, int], classes: int | None) -> npt.NDArray[np.float32]:
+        return _on_grid(sum_parts(fine, *self._rows(classes)), grid)
+
+    def _rows(self, classes: int | None) -> tuple[npt.NDArray[np.int64], int]:
+        """Row (F,) of each fine cluster in `probabilities`, and how many rows there are."""
+        table = self.table(classes)
+        # Ignored leaves, whose label is larger than any class, share the last row.
+        return np.minimum(table.leaf_to_label, len(table.classes)), len(table.classes) + 1
 
     def class_probabilities(
         self,
@@ -257,13 +266,13 @@ class Segmenter:
         resolution: int | None = None,
         window: int | None = None,
     ) -> list[tuple[npt.NDArray[np.float32], Trust]]:
-        """`probabilities` and `trust` of several images.
+        """`probabilities_and_trust` of several images.
 
         Raises:
-            MissingConfidenceError: see `trust`.
+            MissingConfidenceError: see `probabilities_and_trust`.
         """
         encoded = self.encode_many(images, flip=flip, resolution=resolution, window=window)
-        return [(self.probabilities(item, classes=classes), self.trust(item, classes=classes)) for item in encoded]
+        return [self.probabilities_and_trust(item, classes=classes) for item in encoded]
 
     def codes(self, encoded: Encoded) -> torch.Tensor:
         """The unit codes (h*w, E) of an encoded image."""
@@ -319,3 +328,9 @@ class Segmenter:
     def save(self, path: str | Path) -> None:
         """Write the segmenter file, edits included, atomically."""
         save_segmenter(Path(path), self.model)
+
+
+def _on_grid(values: torch.Tensor, grid: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Values (h*w, n) of an image's patches as maps (n, h, w)."""
+    maps: npt.NDArray[np.float32] = values.T.reshape(-1, *grid).contiguous().numpy()
+    return maps

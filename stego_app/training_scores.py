@@ -14,7 +14,8 @@ from models.errors import StegoError
 from stego_app.classes import class_table
 from stego_app.clusters import ClusterModel
 from stego_app.data import VOID, Dataset, Sample
-from stego_app.evaluation.evaluate import ClassSpace, class_space, evenly
+from stego_app.data.dataset import evenly
+from stego_app.evaluation.evaluate import ClassSpace, class_space
 from stego_app.evaluation.histogram import accumulate
 from stego_app.evaluation.linear_probe import LinearProbe, ProbePoints
 from stego_app.evaluation.scores import Scores, hungarian_scores, matched_scores

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from benchmarks.bench.tasks import Task
 from benchmarks.bench.variants import reader, variant_folder
 from models.backbone import Backbone
 from models.errors import StegoError
+from stego_app.atomic import write_bytes
 from stego_app.data import open_dataset
 from stego_app.features import FeatureCache, Resolution
 from stego_app.progress import Progress
@@ -127,8 +127,6 @@ def _classes(labelled: Labelled) -> int:
 
 def _write(setting: Setting, task: Task, method: str, seed: int, crf: bool, cell: dict[str, Any]) -> None:
     machine = {"backbone": setting.backbone.fingerprint, "machine": platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__}
-    path = cell_path(setting, task, method, seed, crf)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps({"task": task.name, "method": method, "seed": seed, "crf": crf, **cell, **machine}, indent=1))
-    os.replace(part, path)
+    whole = {"task": task.name, "method": method, "seed": seed, "crf": crf, **cell, **machine}
+    write_bytes(cell_path(setting, task, method, seed, crf), json.dumps(whole, indent=1).encode())
     print(f"{task.name} | {method} | seed {seed} | crf {crf}: {cell['miou']:.1f} / {cell['accuracy']:.1f}", file=sys.stderr, flush=True)

@@ -13,8 +13,9 @@ from benchmarks.published.protocol import published_miou
 from stego_app import Segmenter
 from stego_app.crf import CrfPool
 from stego_app.data import Dataset
+from stego_app.data.dataset import evenly
 from stego_app.encoder import Encoded
-from stego_app.evaluation.evaluate import count_pixels, evenly
+from stego_app.evaluation.evaluate import count_pixels
 from stego_app.evaluation.linear_probe import LinearProbe, ProbePoints
 from stego_app.evaluation.scores import matched_scores
 from stego_app.palette import palette

@@ -9,8 +9,9 @@ import numpy.typing as npt
 import torch
 from sklearn.isotonic import IsotonicRegression
 
-from stego_app.clusters import ClusterModel, cut
+from stego_app.clusters import ClusterModel, cut, sum_parts
 from stego_app.confidence.agreement import Agreement, Floats, Reliability, raw_familiarity
+from stego_app.confidence.calibration import calibration_error
 from stego_app.confidence.maps import raw_scores
 from stego_app.confidence.partners import Patches, agreement_rates, partners_of, transitions_of
 from stego_app.discovery.source import TokenSource, image_numbers
@@ -21,7 +22,6 @@ FEWEST_IMAGES = 4
 _IMAGES = 200
 _PATCHES = 20_000
 _KNOTS = 33
-_BINS = 10
 
 
 class _Image(NamedTuple):
@@ -73,8 +73,7 @@ def fit_agreement(clusters: ClusterModel, source: TokenSource, *, seed: int = 0,
 
 def class_of_patches(fine: torch.Tensor, part_of_leaf: npt.NDArray[np.int64], parts: int) -> npt.NDArray[np.int64]:
     """Class (n,) of each patch: the most probable one."""
-    member = torch.nn.functional.one_hot(torch.from_numpy(part_of_leaf), parts).float()
-    return np.asarray((fine @ member).argmax(1).numpy())
+    return np.asarray(sum_parts(fine, part_of_leaf, parts).argmax(1).numpy())
 
 
 def _look(
@@ -91,7 +90,7 @@ def _look(
         # A copy, since the features of a cache are a read-only view of a file.
         found = torch.from_numpy(np.array(source.tokens(index), dtype=np.float32))
         cosines = clusters.fine_logits(found, grid)
-        probabilities = torch.softmax(cosines / clusters.temperature, dim=1)
+        probabilities = clusters.fine_probabilities(cosines)
         places = np.sort(random.permutation(len(found))[:share])
         images.append(_Image(int(numbers[index]), probabilities.T.reshape(-1, *grid).numpy(), raw_familiarity(cosines.T.numpy()), places))
         tokens.append(clusters.project(found[torch.from_numpy(places)]))
@@ -123,12 +122,4 @@ def _reliability(tried: list[tuple[Floats, npt.NDArray[np.float64]]]) -> Reliabi
         predicted.append(np.interp(held_out[0], knots, rates))
         found.append(held_out[1])
     joined, met = np.concatenate(predicted), np.concatenate(found)
-    return Reliability(len(met), float(met.mean()), calibration_error(joined, met))
-
-
-def calibration_error(confidence: npt.NDArray[np.floating], rates: npt.NDArray[np.floating], bins: int = _BINS) -> float:
-    """Expected calibration error over ``bins`` of equal width (Guo et al. 2017, equation 3)."""
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    weight = np.bincount(place, minlength=bins)
-    gap = np.abs(np.bincount(place, confidence, minlength=bins) - np.bincount(place, rates, minlength=bins))
-    return float(gap.sum() / max(1, weight.sum()))
+    return Reliability(len(met), float(met.mean()), calibration_error(joined, met, np.ones(len(met))))

@@ -8,12 +8,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from stego_app.classes import IGNORED
 from stego_app.confidence.agreement import Agreement, Floats
 
 SURROUND = 0.6
 """Side of the square around a patch that is asked too, as a share of the grid's short side. From 0.4 to 0.8 makes little difference."""
-
-IGNORED = 255
 
 
 class Trust(NamedTuple):

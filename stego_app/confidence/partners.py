@@ -1,4 +1,4 @@
-"""Partners: for each patch, the patches of other images that look most like it."""
+"""What the partners of patches (`stego_app.partners`) say about how steady their classes are."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from stego_app.partners import find_partners
+
 PARTNERS = 20
 """Partners of a patch. From 5 to 100 makes little difference to how well errors are told."""
-_CHUNK = 1_000
 
 
 class Patches(NamedTuple):
@@ -31,15 +32,7 @@ def partners_of(patches: Patches, count: int = PARTNERS) -> torch.Tensor:
 
     Patches come from two images or more. Work and memory are bounded by the number of patches drawn, not by that of images.
     """
-    tokens, images = patches.tokens, torch.from_numpy(patches.images)
-    elsewhere = len(images) - int(np.unique(patches.images, return_counts=True)[1].max())
-    found = []
-    for start in range(0, len(tokens), _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        similarity = tokens[rows] @ tokens.T
-        similarity[images[rows, None] == images[None]] = -torch.inf
-        found.append(similarity.topk(min(count, elsewhere), dim=1).indices)
-    return torch.cat(found)
+    return torch.from_numpy(find_partners(patches.tokens, patches.images, count).nearest)
 
 
 def transitions_of(fine: torch.Tensor, partners: torch.Tensor) -> npt.NDArray[np.float32]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from models.errors import StegoError
 from stego_app.images import read_image, read_index_image
+
+Item = TypeVar("Item")
 
 VOID = 255
 """The class of pixels that count neither for nor against."""
@@ -144,8 +147,14 @@ def thinned(dataset: Dataset, images: int) -> Dataset:
         raise StegoError(f"{dataset.root}: {images} images of the split; expected 1 or more after '@'")
     if images >= len(dataset):
         return dataset
-    chosen = np.linspace(0, len(dataset) - 1, images).round().astype(int)
-    return replace(dataset, name=f"{dataset.name}, {images} of {len(dataset)} images", samples=[dataset.samples[index] for index in chosen])
+    return replace(dataset, name=f"{dataset.name}, {images} of {len(dataset)} images", samples=evenly(dataset.samples, images))
+
+
+def evenly(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """At most ``limit`` of ``items``, evenly spaced from first to last; all if None."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[index] for index in np.linspace(0, len(items) - 1, limit).round().astype(int)]
 
 
 def chosen_splits(split: str | None, present: Mapping[str, str], root: Path) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stego_app.confidence.calibration import calibration_error, steps_of
 from stego_app.evaluation.histogram import accumulate
 from stego_app.evaluation.matching import UNMATCHED
 
@@ -47,11 +48,6 @@ class ErrorPrediction:
         }
 
 
-def steps_of(confidence: npt.NDArray[np.floating], bins: int = BINS) -> npt.NDArray[np.int64]:
-    """Step 0 to ``bins`` - 1 of each confidence in [0, 1]."""
-    return np.minimum((confidence * bins).astype(np.int64), bins - 1)
-
-
 def accumulate_by_confidence(
     predicted: npt.NDArray[np.integer], labels: npt.NDArray[np.integer], confidence: npt.NDArray[np.floating], clusters: int, classes: int, bins: int = BINS
 ) -> Counts:
@@ -76,7 +72,7 @@ def error_prediction(counts: Counts, matching: npt.NDArray[np.int64]) -> ErrorPr
         auroc=auroc(right, wrong),
         coverage=tuple((share, 100 * accuracy_at(right, wrong, share)) for share in COVERAGES),
         confidence=float(total @ middle / max(1, total.sum())),
-        calibration_error=_calibration_error(right, total, middle),
+        calibration_error=calibration_error(middle, right, total),
     )
 
 
@@ -97,9 +93,3 @@ def accuracy_at(right: Counts, wrong: Counts, share: float) -> float:
     before = np.cumsum(total) - total
     kept = np.divide(np.clip(wanted - before, 0, total), total, out=np.zeros_like(total), where=total > 0)
     return float((right[::-1] * kept).sum() / wanted)
-
-
-def _calibration_error(right: Counts, total: Counts, middle: npt.NDArray[np.float64], steps: int = 10) -> float:
-    place = np.minimum((middle * steps).astype(int), steps - 1)
-    gap = np.abs(np.bincount(place, total * middle, minlength=steps) - np.bincount(place, right, minlength=steps))
-    return float(gap.sum() / max(1, total.sum()))

@@ -16,6 +16,7 @@ from stego_app.confidence.agreement import MISSING
 from stego_app.confidence.maps import Trust
 from stego_app.crf import CrfPool
 from stego_app.data import VOID, Dataset, Sample
+from stego_app.data.dataset import evenly
 from stego_app.evaluation.checkpoint import Arrays, Checkpoint, from_text_array, text_array
 from stego_app.evaluation.error_prediction import BINS, ErrorPrediction, accumulate_by_confidence, error_prediction
 from stego_app.evaluation.histogram import accumulate
@@ -44,7 +45,7 @@ class Segments(Protocol):
 
     @property
     def has_confidence(self) -> bool:
-        """Whether it can tell `trust`."""
+        """Whether it can tell `probabilities_and_trust`."""
 
     def info(self) -> dict[str, Any]:
         """What is known of it, ready for JSON."""
@@ -61,8 +62,8 @@ class Segments(Protocol):
     def probabilities(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
         """(K + 1, h, w) on the patch grid; the last row is "ignored"."""
 
-    def trust(self, encoded: Encoded, *, classes: int | None = None) -> Trust:
-        """How far its classes are to be trusted."""
+    def probabilities_and_trust(self, encoded: Encoded, *, classes: int | None = None) -> tuple[npt.NDArray[np.float32], Trust]:
+        """`probabilities`, and how far they are to be trusted."""
 
     def codes(self, encoded: Encoded) -> torch.Tensor:
         """(h*w, E)."""
@@ -134,13 +135,6 @@ def evaluate_segmenter(segmenter: Segments, dataset: Dataset, settings: Evaluati
     write_report(report, out)
     checkpoint.clear()
     return report
-
-
-def evenly(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
-    """At most ``limit`` of ``samples``, evenly spaced from first to last."""
-    if limit is None or limit >= len(samples):
-        return list(samples)
-    return [samples[index] for index in np.linspace(0, len(samples) - 1, limit).round().astype(int)]
 
 
 def class_space(dataset: Dataset, samples: Sequence[Sample], progress: Progress = silent) -> ClassSpace:
@@ -252,8 +246,10 @@ class _Run:
             if self.probes is not None:
                 tokens = {"features": encoded.tokens, "codes": self.segmenter.codes(encoded)}
                 self.probes.see(tokens, encoded.grid, label, training=number < self.trained_on)
-            probabilities = self.segmenter.probabilities(encoded, classes=self.parts)
-            trust = self.segmenter.trust(encoded, classes=self.parts) if self.confident else None
+            if self.confident:
+                probabilities, trust = self.segmenter.probabilities_and_trust(encoded, classes=self.parts)
+            else:
+                probabilities, trust = self.segmenter.probabilities(encoded, classes=self.parts), None
             for crf in self.modes:
                 yield image, probabilities, label, self.names, self.palette, len(self.space.names), crf, trust
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from stego_app.insights.detail import thin_parts
 from stego_app.insights.duplicates import DUPLICATE, merged_groups
-from stego_app.insights.exemplars import class_spots
+from stego_app.insights.exemplars import class_spots, pair_spots
 from stego_app.insights.insight import Insight, Section, Spot
 from stego_app.insights.measure import Measurements
 from stego_app.insights.stability import DOUBTFUL
@@ -71,7 +71,7 @@ def _fewer_classes(survey: Survey, names: Sequence[str], found: Measurements) ->
             f"Fewer classes (--classes {merged}, when training or when labelling): that many are left if near-duplicates such as {names[pair.first]} "
             f"and {names[pair.second]} are taken together."
         )
-        spots = [*class_spots(survey, pair.first, names[pair.first], 2), *class_spots(survey, pair.second, names[pair.second], 2)]
+        spots = pair_spots(survey, names, pair.first, pair.second, 2)
         yield Insight(text, {"action": "fewer classes", "classes": merged}, spots, short=f"next: fewer classes (--classes {merged}: near-duplicates)")
         return
     if found.stability is None:
@@ -103,7 +103,7 @@ def _same_thing(survey: Survey, names: Sequence[str], found: Measurements, model
             f"If the pictures agree, make one class of {names[first]} and {names[second]}, which take each other's place in images {item.style.name}: "
             f"stego classes {model} --merge {first},{second}"
         )
-        spots = [*class_spots(survey, first, names[first], 2), *class_spots(survey, second, names[second], 2)]
+        spots = pair_spots(survey, names, first, second, 2)
         short = f"next: look at {names[first]} and {names[second]}: one thing in two lights or sequences? stego classes {model} --merge {first},{second}"
         yield Insight(text, {"action": "merge", "classes": [names[first], names[second]]}, spots, short=short)
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from stego_app.data.dataset import evenly
 from stego_app.insights.insight import Spot
 from stego_app.insights.survey import Survey
 
@@ -34,5 +35,9 @@ def class_spots(
             found.append((float(inner[row, column]), Spot(image, caption, mask, (int(row), int(column)))))
     found.sort(key=lambda pair: (-pair[0], pair[1].image))
     better = found[: max(count, (len(found) + 1) // 2)]
-    chosen: npt.NDArray[np.int64] = np.linspace(0, len(better) - 1, min(count, len(better))).round().astype(np.int64)
-    return [better[int(index)][1] for index in chosen if better]
+    return [spot for _, spot in evenly(better, count)]
+
+
+def pair_spots(survey: Survey, names: Sequence[str], first: int, second: int, count: int = 3) -> list[Spot]:
+    """`class_spots` of two classes to be compared, ``count`` of each."""
+    return [*class_spots(survey, first, names[first], count), *class_spots(survey, second, names[second], count)]

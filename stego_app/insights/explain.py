@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from stego_app.insights.advice import advice
-from stego_app.insights.duplicates import DUPLICATE
-from stego_app.insights.exemplars import class_spots
+from stego_app.insights.duplicates import DUPLICATE, Pair
+from stego_app.insights.exemplars import class_spots, pair_spots
 from stego_app.insights.insight import Insight, Section, Spot
 from stego_app.insights.measure import Measurements
 from stego_app.insights.outliers import FEWEST as FEWEST_FOR_OUTLIERS
@@ -53,8 +53,7 @@ def _stability(survey: Survey, names: Sequence[str], found: Measurements, object
     how = (
         f"The {what}, once in each half of the images (in all of them with other seeds where there are few), and every class was compared with the most "
         f"similar new one: the bar is the share of their patches that both have in common. {STABLE:.0%} or more is "
-        f"stable, under {DOUBTFUL:.0%} should not be trusted "
-        "(Hennig 2007)."
+        f"stable, under {DOUBTFUL:.0%} should not be trusted (Hennig 2007)."
     )
     if found.stability is None:
         return Section("stability", "Are the classes stable?", how, [Insight("The classes could not be found again, so nothing is known of their stability.")])
@@ -92,17 +91,18 @@ def _duplicates(survey: Survey, names: Sequence[str], found: Measurements) -> Se
         "For each patch, the most similar patches in other images were looked up. Two classes are nearly the same where these lie in each other "
         f"almost as often as in the class itself: 1 is one class divided at random, 0 is never. From {DUPLICATE} they are called near-duplicates."
     )
-    insights = []
+
+    def compared(pair: Pair, text: str) -> Insight:
+        values = {"classes": [names[pair.first], names[pair.second]], "affinity": pair.affinity}
+        return Insight(text, values, pair_spots(survey, names, pair.first, pair.second))
+
     near = [pair for pair in found.pairs if pair.affinity >= DUPLICATE]
-    for pair in near[:_SHOWN]:
-        text = f"{names[pair.first]} and {names[pair.second]} are nearly the same ({pair.affinity:.2f})."
-        spots = [*class_spots(survey, pair.first, names[pair.first]), *class_spots(survey, pair.second, names[pair.second])]
-        insights.append(Insight(text, {"classes": [names[pair.first], names[pair.second]], "affinity": pair.affinity}, spots))
+    insights = [compared(pair, f"{names[pair.first]} and {names[pair.second]} are nearly the same ({pair.affinity:.2f}).") for pair in near[:_SHOWN]]
     if not near and found.pairs:
         pair = found.pairs[0]
-        text = f"No two classes are nearly the same; the most alike are {names[pair.first]} and {names[pair.second]} ({pair.affinity:.2f})."
-        spots = [*class_spots(survey, pair.first, names[pair.first]), *class_spots(survey, pair.second, names[pair.second])]
-        insights.append(Insight(text, {"classes": [names[pair.first], names[pair.second]], "affinity": pair.affinity}, spots))
+        insights.append(
+            compared(pair, f"No two classes are nearly the same; the most alike are {names[pair.first]} and {names[pair.second]} ({pair.affinity:.2f}).")
+        )
     if not found.pairs:
         insights.append(Insight("With a single image there are no others to compare patches with."))
     words = [f"{names[pair.first]} and {names[pair.second]}" for pair in near]

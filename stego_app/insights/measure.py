@@ -8,15 +8,18 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from models.errors import StegoError
 from stego_app.classes import ClassTable
+from stego_app.data.dataset import evenly
 from stego_app.insights import outliers, places, styles
 from stego_app.insights.detail import Detail, confirm_detail
 from stego_app.insights.duplicates import Mixed, Pair, closest_pairs, find_mixed
-from stego_app.insights.partners import class_affinity, find_partners, linked_share
+from stego_app.insights.partners import PARTNERS, class_affinity, linked_share
 from stego_app.insights.stability import Refit, class_stability
 from stego_app.insights.survey import Survey
+from stego_app.partners import find_partners
 from stego_app.progress import Progress
 from stego_app.read_ahead import read_ahead
 
@@ -80,7 +83,8 @@ def measure(
         progress: called as ``progress(stage, done, total)``.
     """
     progress("checking", 0, 3)
-    partners = find_partners(survey.projected, survey.files)
+    tokens = torch.from_numpy(survey.projected)
+    partners = find_partners(tokens, survey.files, PARTNERS)
     pairs = closest_pairs(class_affinity(survey.labels, partners.nearest, survey.classes)) if partners.nearest.size else []
     progress("checking", 1, 3)
     stability = class_stability(survey.labels, survey.tokens, survey.classes, numbers, refit, seed)
@@ -105,13 +109,13 @@ def measure(
 def _links(survey: Survey, cosine: npt.NDArray[np.float64], threshold: float, seed: int) -> Links:
     files = np.unique(survey.files)
     half = np.isin(survey.files, np.random.default_rng(seed).permutation(files)[: max(2, len(files) // 2)])
-    within = find_partners(survey.projected[half], survey.files[half], count=1).cosine
+    within = find_partners(torch.from_numpy(survey.projected[half]), survey.files[half], 1).cosine
     return Links(linked_share(cosine, threshold), linked_share(within, threshold))
 
 
 def _detail(survey: Survey, picture: Picture, finer: Finer) -> tuple[list[int], Detail | None]:
     looked, coarse, fine = [], [], []
-    for image in np.unique(np.linspace(0, len(survey.maps) - 1, _LOOKED_CLOSER).round().astype(int)).tolist():
+    for image in evenly(range(len(survey.maps)), _LOOKED_CLOSER):
         try:
             fine.append(finer(picture(image)))
         except StegoError:  # the file was there for its features and is gone: one picture fewer to look at

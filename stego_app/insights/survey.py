@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from stego_app.clusters import ClusterModel
+from stego_app.clusters import ClusterModel, sum_parts
+from stego_app.data.dataset import evenly
 from stego_app.discovery.source import TokenSource, image_numbers
 from stego_app.progress import Progress, silent
 
@@ -79,8 +80,8 @@ def take_survey(
         seed: of the patches that are kept.
         progress: called as ``progress("looking back", done, total)``.
     """
-    count = min(len(source), IMAGES)
-    entries = np.linspace(0, len(source) - 1, count).round().astype(np.int64)
+    entries = np.array(evenly(range(len(source)), IMAGES), dtype=np.int64)
+    count = len(entries)
     each = int(np.clip(PATCHES // count, _AT_LEAST, _AT_MOST))
     random = np.random.default_rng(seed)
     maps, leaf_maps, sure, fit, kept = [], [], [], [], []
@@ -89,7 +90,7 @@ def take_survey(
         tokens = np.asarray(source.tokens(entry), dtype=np.float32)
         given = torch.from_numpy(tokens)
         logits = clusters.fine_logits(given, grid)
-        probability, label = clusters.part_probabilities(given, label_of_leaf, classes, grid).max(dim=1)
+        probability, label = sum_parts(clusters.fine_probabilities(logits), label_of_leaf, classes).max(dim=1)
         leaf = logits.argmax(dim=1).numpy()
         maps.append(label.numpy().reshape(grid))
         leaf_maps.append(leaf.reshape(grid))

@@ -136,6 +136,9 @@ class _Run:
     def _is_current(self, entry: Entry) -> bool:
         return (entry.status, entry.model, entry.settings) == ("done", self.model, self.digest)
 
+    def _current(self, plans: Sequence[Plan]) -> list[Entry]:
+        return [entry for plan in plans if (entry := self.manifest.entries.get(plan.name)) and self._is_current(entry)]
+
     def label(self, plans: Sequence[Plan]) -> None:
         """Label ``plans``, recording each as soon as its files are there."""
         under_way: deque[Loaded] = deque()
@@ -228,15 +231,13 @@ class _Run:
 
     def write_lists(self, plans: Sequence[Plan]) -> None:
         """The table of classes over all images that are done, and the failures of this run."""
-        entries = [entry for plan in plans if (entry := self.manifest.entries.get(plan.name)) and self._is_current(entry)]
-        write_classes(self.out, self.names, self.palette, entries, model=self.model, settings=self.settings.model_dump())
+        write_classes(self.out, self.names, self.palette, self._current(plans), model=self.model, settings=self.settings.model_dump())
         write_failures(self.out, list(self.failures.items()))
         write_confidence(self.out, self.doubtful(plans))
 
     def doubtful(self, plans: Sequence[Plan]) -> list[Doubt]:
         """What is known of each image that is done, the least to be trusted first."""
-        entries = [entry for plan in plans if (entry := self.manifest.entries.get(plan.name)) and self._is_current(entry)]
-        known = [Doubt(entry.image, entry.familiarity, entry.confidence) for entry in entries if entry.familiarity is not None]
+        known = [Doubt(entry.image, entry.familiarity, entry.confidence) for entry in self._current(plans) if entry.familiarity is not None]
         return sorted(known, key=lambda doubt: (doubt.familiarity, doubt.confidence or 0.0))
 
 

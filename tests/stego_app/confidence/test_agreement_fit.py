@@ -12,7 +12,8 @@ import torch
 
 from models.head import LookupHead
 from stego_app.clusters import ClusterModel
-from stego_app.confidence.fit import calibration_error, class_of_patches, curve, fit_agreement
+from stego_app.confidence.calibration import calibration_error
+from stego_app.confidence.fit import class_of_patches, curve, fit_agreement
 from stego_app.confidence.partners import Patches, agreement_rates, partners_of, transitions_of
 
 DIM, CLASSES, GRID = 12, 3, (6, 8)
@@ -179,4 +180,4 @@ def test_calibration_error_by_a_plain_loop() -> None:
     for low in range(10):
         inside = [i for i in range(500) if low <= min(confidence[i] * 10, 9.999) < low + 1]
         expected += len(inside) / 500 * abs(float(np.mean(confidence[inside]) - np.mean(rates[inside])))
-    assert calibration_error(confidence, rates) == pytest.approx(expected)
+    assert calibration_error(confidence, rates, np.ones(len(rates))) == pytest.approx(expected)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from stego_app.evaluation.error_prediction import COVERAGES, accumulate_by_confidence, accuracy_at, auroc, error_prediction, steps_of
+from stego_app.confidence.calibration import steps_of
+from stego_app.evaluation.error_prediction import BINS, COVERAGES, accumulate_by_confidence, accuracy_at, auroc, error_prediction
 from stego_app.evaluation.histogram import VOID, accumulate
 from stego_app.evaluation.matching import hungarian
 
@@ -26,7 +27,7 @@ def test_counts_add_up_to_the_plain_histogram() -> None:
     predicted, labels, confidence = drawn()
     counts = accumulate_by_confidence(predicted, labels, confidence, 4, 3)
     assert np.array_equal(counts.sum(2), accumulate(predicted, labels, 4, 3))
-    assert counts[2, 1, 17] == ((predicted == 2) & (labels == 1) & (steps_of(confidence) == 17)).sum()
+    assert counts[2, 1, 17] == ((predicted == 2) & (labels == 1) & (steps_of(confidence, BINS) == 17)).sum()
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -37,7 +38,7 @@ def test_auroc_is_scikit_learns(seed: int) -> None:
     kept = labels != VOID
     right = matching[predicted[kept]] == labels[kept]
     found = error_prediction(counts, matching)
-    assert found.auroc == pytest.approx(roc_auc_score(right, steps_of(confidence[kept])), abs=1e-9)
+    assert found.auroc == pytest.approx(roc_auc_score(right, steps_of(confidence[kept], BINS)), abs=1e-9)
     assert found.confidence == pytest.approx(confidence[kept].mean(), abs=0.01)
 
 

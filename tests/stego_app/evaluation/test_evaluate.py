@@ -17,10 +17,10 @@ from PIL import Image
 from models.errors import StegoError
 from stego_app.confidence import Trust
 from stego_app.data import open_dataset
+from stego_app.data.dataset import evenly
 from stego_app.encoder import Encoded
 from stego_app.evaluation import EvaluationReport, EvaluationSettings, Scores, evaluate_segmenter, hungarian_scores
 from stego_app.evaluation.confusion import confusion_picture
-from stego_app.evaluation.evaluate import evenly
 
 PATCH = 8
 GRID = (6, 8)
@@ -62,10 +62,11 @@ class ByColour:
         row = np.array([count if colour in self.ignored else min(self.order[colour], count - 1) for colour in range(len(self.order))])
         return np.eye(count + 1, dtype=np.float32)[row[nearest]].T.reshape(count + 1, *encoded.grid)
 
-    def trust(self, encoded: Encoded, *, classes: int | None = None) -> Trust:
+    def probabilities_and_trust(self, encoded: Encoded, *, classes: int | None = None) -> tuple[npt.NDArray[np.float32], Trust]:
         known = np.full(len(self.class_names(classes)) + 1, 0.9, np.float32)
         known[self.doubted] = 0.2
-        return Trust(known[:, None, None] * np.ones((1, *encoded.grid), np.float32), 0.5)
+        trust = Trust(known[:, None, None] * np.ones((1, *encoded.grid), np.float32), 0.5)
+        return self.probabilities(encoded, classes=classes), trust
 
     def codes(self, encoded: Encoded) -> torch.Tensor:
         return torch.ones(len(encoded.tokens), 2)  # nothing left of the features

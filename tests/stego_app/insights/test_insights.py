@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
@@ -14,10 +15,11 @@ from sklearn.metrics import roc_auc_score
 from stego_app.insights.duplicates import DUPLICATE, closest_pairs, merged_groups
 from stego_app.insights.insight import Spot
 from stego_app.insights.outliers import find_outliers, mix_distance, modified_z, partner_similarity
-from stego_app.insights.partners import class_affinity, find_partners, linked_share
+from stego_app.insights.partners import PARTNERS, class_affinity, linked_share
 from stego_app.insights.places import CELLS, find_places, place_maps
 from stego_app.insights.stability import class_stability, matched_overlap, refits
 from stego_app.insights.styles import Style, find_confined, rank_accuracy, sequences
+from stego_app.partners import find_partners
 from stego_app.report.spots import SIDE, spot_picture
 
 
@@ -35,7 +37,7 @@ def _kinds(seed: int = 0, each: int = 60) -> tuple[np.ndarray, np.ndarray, np.nd
 
 def test_partners_equal_a_naive_search() -> None:
     tokens, _, files = _kinds()
-    found = find_partners(tokens, files, count=3, chunk=50)
+    found = find_partners(torch.from_numpy(tokens), files, count=3, chunk=50)
     similarity = tokens @ tokens.T
     for row in range(len(tokens)):
         candidates = [other for other in range(len(tokens)) if files[other] != files[row]]
@@ -48,7 +50,7 @@ def test_partners_equal_a_naive_search() -> None:
 
 def test_a_single_file_has_no_partners() -> None:
     tokens, _, files = _kinds()
-    found = find_partners(tokens, np.zeros_like(files))
+    found = find_partners(torch.from_numpy(tokens), np.zeros_like(files), PARTNERS)
     assert found.nearest.shape == (len(tokens), 0)
     assert (found.cosine == -1).all()
 
@@ -56,7 +58,7 @@ def test_a_single_file_has_no_partners() -> None:
 def test_a_class_divided_at_random_is_a_near_duplicate_and_others_are_not() -> None:
     tokens, kind, files = _kinds(each=200)
     labels = np.where((kind == 0) & (np.random.default_rng(1).random(len(kind)) < 0.3), 3, kind)
-    pairs = closest_pairs(class_affinity(labels, find_partners(tokens, files).nearest, 4))
+    pairs = closest_pairs(class_affinity(labels, find_partners(torch.from_numpy(tokens), files, PARTNERS).nearest, 4))
     assert (pairs[0].first, pairs[0].second) == (0, 3)
     assert pairs[0].affinity == pytest.approx(1, abs=0.15)
     assert all(pair.affinity < DUPLICATE for pair in pairs[1:])
@@ -65,7 +67,7 @@ def test_a_class_divided_at_random_is_a_near_duplicate_and_others_are_not() -> N
 
 def test_affinity_is_symmetric_with_ones_on_the_diagonal() -> None:
     tokens, kind, files = _kinds()
-    affinity = class_affinity(kind, find_partners(tokens, files).nearest, 3)
+    affinity = class_affinity(kind, find_partners(torch.from_numpy(tokens), files, PARTNERS).nearest, 3)
     assert np.allclose(affinity, affinity.T)
     assert np.allclose(np.diag(affinity), 1)
 
