@@ -75,7 +75,7 @@ def explain_training(
 
 def rediscovery(cache: FeatureCache, pairs: CropPairs, classes: int, settings: DiscoverySettings) -> Refit:
     """Classes discovered again in closed form, among some of the entries."""
-    closed = settings.model_copy(update={"head": "lookup"})
+    closed = settings.model_copy(update={"head": "lookup", "draws": 1})
 
     def refit(entries: Sequence[int], seed: int) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.int64]] | None:
         try:

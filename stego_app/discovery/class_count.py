@@ -31,6 +31,14 @@ UNCHECKED_CLASSES = 8
 """The number used where images cannot check each other."""
 
 
+class Split(NamedTuple):
+    """Images in two halves: ``first`` and ``second`` (M, M), correspondences counted on either; ``adjacent`` (M, M), for the fits alone."""
+
+    first: Matrix
+    second: Matrix
+    adjacent: Matrix
+
+
 class ClassCount(NamedTuple):
     """``classes``: the K taken. ``losses``: K to held-out L(K), mean over splits."""
 
@@ -48,20 +56,19 @@ def held_out_loss(labels: npt.NDArray[np.int64], cross: Matrix) -> float:
     return float(len(share) - 2 * retained.sum())
 
 
-def choose_classes(splits: Sequence[tuple[Matrix, Matrix]], adjacent: Matrix, adjacent_weight: float, seed: int) -> ClassCount:
+def choose_classes(splits: Sequence[Split], adjacent_weight: float, seed: int) -> ClassCount:
     """The number of classes from `FEWEST_CLASSES` to `MOST_CLASSES` that held-out images confirm; fewer if no more can be told apart.
 
     Args:
-        splits: for each split of the images, the correspondences (M, M) counted on either half.
-        adjacent: correspondences of adjacent patches, for the fit alone.
-        adjacent_weight: their weight.
+        splits: for each split of the images, what was counted on either half; each may have a codebook of its own.
+        adjacent_weight: weight of adjacent patches.
         seed: of the clusterings.
 
     Raises:
         StegoError: the images cannot be told apart into two classes.
     """
-    most = max(2, min(MOST_CLASSES, len(adjacent) // 8))
-    losses = [_losses(halves, adjacent, adjacent_weight, most, seed) for halves in splits]
+    most = max(2, min(MOST_CLASSES, min(len(split.adjacent) for split in splits) // 8))
+    losses = [_losses(split, adjacent_weight, most, seed) for split in splits]
     table = np.array([found[: min(map(len, losses))] for found in losses])
     if not table.size:
         raise StegoError("the images look the same everywhere: no two classes can be told apart")
@@ -72,10 +79,10 @@ def choose_classes(splits: Sequence[tuple[Matrix, Matrix]], adjacent: Matrix, ad
     return ClassCount(chosen + 2, {count: float(loss) for count, loss in enumerate(mean, start=2)})
 
 
-def _losses(halves: tuple[Matrix, Matrix], adjacent: Matrix, adjacent_weight: float, most: int, seed: int) -> list[float]:
+def _losses(split: Split, adjacent_weight: float, most: int, seed: int) -> list[float]:
     """Held-out loss of 2, 3, … classes, both ways round, as far as codes can be told apart."""
-    fits = [_classes_of(spectrum(pair_distribution(half, adjacent, adjacent_weight)), most, seed) for half in halves]
-    return [held_out_loss(first, halves[1]) + held_out_loss(second, halves[0]) for first, second in zip(*fits, strict=False)]
+    fits = [_classes_of(spectrum(pair_distribution(half, split.adjacent, adjacent_weight)), most, seed) for half in (split.first, split.second)]
+    return [held_out_loss(first, split.second) + held_out_loss(second, split.first) for first, second in zip(*fits, strict=False)]
 
 
 def unchecked_classes(found: Spectrum, seed: int) -> int:

@@ -13,19 +13,18 @@ from torch.nn.functional import normalize
 from models.errors import StegoError
 from models.head import LookupHead
 from stego_app.clusters import ClusterModel, Head
-from stego_app.discovery.class_count import choose_classes, unchecked_classes
-from stego_app.discovery.codebook import nearest_codes, spherical_kmeans, sum_by_code
-from stego_app.discovery.correspondences import CrossLinks, adjacent_links, cross_image_links, pair_distribution
+from stego_app.discovery.class_count import Split, choose_classes, unchecked_classes
+from stego_app.discovery.codebook import sum_by_code
 from stego_app.discovery.crop_pairs import CropPairs
 from stego_app.discovery.distil_head import distil_head
-from stego_app.discovery.metric import Metric, position_whitening, same_point_similarity
+from stego_app.discovery.draws import Bank, Draw, classes_of_medoid, make_draws
+from stego_app.discovery.metric import position_whitening, same_point_similarity
 from stego_app.discovery.settings import DiscoverySettings
 from stego_app.discovery.source import TokenSource, image_numbers
-from stego_app.discovery.spectral import Matrix, Spectrum, cluster_codes, spectral_codes, spectrum
+from stego_app.discovery.spectral import Matrix, Spectrum, spectral_codes
 from stego_app.discovery.tree import build_tree
 from stego_app.progress import Progress, silent
 
-_TOKENS_PER_CODE = 8
 _CALIBRATED_ON = 5_000
 _CHECKABLE = 20
 """Images from which halves of them can check a number of classes on each other."""
@@ -54,16 +53,6 @@ class Discovery:
     threshold: float
     linked: float
     losses: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Codes:
-    """The codebook and the patches that were looked at: ``tokens`` (n, D) projected, their ``codes`` (n,) and ``images`` (n,)."""
-
-    book: torch.Tensor
-    tokens: torch.Tensor
-    codes: torch.Tensor
-    images: npt.NDArray[np.int64]
 
 
 def discover(
@@ -95,36 +84,35 @@ def discover(
     if classes is not None and classes < 1:
         raise StegoError(f"classes {classes}: expected at least 1")
     notes: list[str] = []
-    steps = 6
+    steps = settings.draws + 2
     sampled, entries = source.sample(max(settings.bank, settings.head_tokens), seed)
     images = image_numbers(source)
     mean = _mean(sampled)
     metric = position_whitening(pairs, mean, settings.whitening_floor)
     threshold = same_point_similarity(pairs, mean, settings.whitening_floor, settings.miss_rate)
-    progress("classes", 1, steps)
-    found = _codebook(metric.project(sampled), images[entries], settings, np.random.default_rng(seed))
-    if classes is not None and classes > len(found.book):
-        raise StegoError(f"classes {classes}: the images hold only {len(found.book)} distinct features; ask for at most {len(found.book)}")
-    progress("classes", 2, steps)
-    cross = _cross_links(found, threshold, settings, notes)
-    progress("classes", 3, steps)
-    adjacent = adjacent_links(_code_grids(source, metric, found.book, settings, seed), len(found.book))
-    joint = pair_distribution(cross.counts, adjacent, settings.adjacent_weight)
-    progress("classes", 4, steps)
-    eigen = spectrum(joint)
-    count = _count(found, cross, eigen, threshold, adjacent, settings, seed, notes) if classes is None else classes
-    labels = cluster_codes(spectral_codes(eigen, count), eigen.degrees, count, seed)
-    progress("classes", 5, steps)
+    bank = Bank(metric.project(sampled), images[entries])
+    draws = []
+    for draw in make_draws(bank, source, metric, threshold, settings, seed):
+        draws.append(draw)
+        progress("classes", len(draws), steps)
+    codes = max(len(draw.book) for draw in draws)
+    if classes is not None and classes > codes:
+        raise StegoError(f"classes {classes}: the images hold only {codes} distinct features; ask for at most {codes}")
+    linked = _linked(draws, bank, notes)
+    count = _count(draws, bank, linked, threshold, settings, seed, notes) if classes is None else classes
+    progress("classes", settings.draws + 1, steps)
+    found, labels = classes_of_medoid(draws, count, seed)
+    eigen = found.eigen
     fine = min(len(found.book), max(settings.fine, count))
     vectors = _code_vectors(eigen, count)
-    tree = build_tree(spectral_codes(eigen, _finer(eigen, count)), joint, labels, fine)
+    tree = build_tree(spectral_codes(eigen, _finer(eigen, count)), found.joint, labels, fine)
     directions = _directions(vectors, eigen.degrees, tree.leaf_of_code, fine)
-    progress("classes", 6, steps)
-    head, losses = _head(found, torch.from_numpy(vectors).float(), settings, seed, progress)
+    progress("classes", steps, steps)
+    head, losses = _head(bank, found, torch.from_numpy(vectors).float(), settings, seed, progress)
     model = ClusterModel(metric.mean, metric.matrix, head, directions, 1.0, tree.merges, count)
     shown = sampled[:_CALIBRATED_ON]
     temperature = _temperature(model, shown, tree.leaf_of_code[found.codes.numpy()[: len(shown)]])
-    return Discovery(replace(model, temperature=temperature), notes, threshold, cross.linked, losses)
+    return Discovery(replace(model, temperature=temperature), notes, threshold, linked, losses)
 
 
 def _mean(tokens: npt.NDArray[np.float32]) -> torch.Tensor:
@@ -136,47 +124,32 @@ def _mean(tokens: npt.NDArray[np.float32]) -> torch.Tensor:
     return mean
 
 
-def _codebook(tokens: torch.Tensor, images: npt.NDArray[np.int64], settings: DiscoverySettings, random: np.random.Generator) -> _Codes:
-    size = max(2, min(settings.codes, len(tokens) // _TOKENS_PER_CODE))
-    book = spherical_kmeans(tokens[: settings.bank], size, random)
-    return _Codes(book, tokens, nearest_codes(tokens, book), images)
-
-
-def _cross_links(found: _Codes, threshold: float, settings: DiscoverySettings, notes: list[str]) -> CrossLinks:
-    images = found.images[: settings.bank]
-    links = cross_image_links(found.tokens[: settings.bank], images, found.codes[: settings.bank], len(found.book), threshold)
-    if len(np.unique(images)) < 2:
+def _linked(draws: Sequence[Draw], bank: Bank, notes: list[str]) -> float:
+    """Share of patches with a match in another image, and what to say of it."""
+    linked = float(np.mean([draw.cross.linked for draw in draws]))
+    if len(np.unique(bank.images)) < 2:
         notes.append("only one image: correspondences were drawn inside it, so classes may follow shading or place")
-    elif links.linked < _SHARED:
-        notes.append(f"only {links.linked:.0%} of patches have a match in another image: expect classes that belong to single images")
-    return links
+    elif linked < _SHARED:
+        notes.append(f"only {linked:.0%} of patches have a match in another image: expect classes that belong to single images")
+    return linked
 
 
-def _count(
-    found: _Codes, links: CrossLinks, eigen: Spectrum, threshold: float, adjacent: Matrix, settings: DiscoverySettings, seed: int, notes: list[str]
-) -> int:
-    images = found.images[: settings.bank]
-    numbers = np.unique(images)
-    if len(numbers) < _CHECKABLE or links.linked < _SHARED:
-        count = unchecked_classes(eigen, seed)
+def _count(draws: Sequence[Draw], bank: Bank, linked: float, threshold: float, settings: DiscoverySettings, seed: int, notes: list[str]) -> int:
+    numbers = np.unique(bank.images)
+    if len(numbers) < _CHECKABLE or linked < _SHARED:
+        count = unchecked_classes(draws[0].eigen, seed)
         notes.append(f"the images are too few, or share too little, to check a number of classes on each other: {count} were taken; set it if it looks wrong")
         return count
     random = np.random.default_rng(seed)
-    tokens, codes = found.tokens[: settings.bank], found.codes[: settings.bank]
     splits = []
-    for _ in range(_SPLITS):
-        first = np.isin(images, random.permutation(numbers)[: len(numbers) // 2])
-        halves = [cross_image_links(tokens[half], images[half], codes[half], len(found.book), threshold).counts for half in (first, ~first)]
-        splits.append((halves[0], halves[1]))
-    choice = choose_classes(splits, adjacent, settings.adjacent_weight, seed)
+    for number in range(_SPLITS):
+        draw = draws[number % len(draws)]
+        first = np.isin(bank.images[draw.rows], random.permutation(numbers)[: len(numbers) // 2])
+        splits.append(Split(draw.links_among(bank, first, threshold), draw.links_among(bank, ~first, threshold), draw.adjacent))
+    choice = choose_classes(splits, settings.adjacent_weight, seed)
     if choice.classes == max(choice.losses):
         notes.append(f"more than {choice.classes} classes may hold; ask for more, or cut the tree finer")
     return choice.classes
-
-
-def _code_grids(source: TokenSource, metric: Metric, book: torch.Tensor, settings: DiscoverySettings, seed: int) -> Sequence[npt.NDArray[np.int64]]:
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(source))[: settings.adjacent_images])
-    return [nearest_codes(metric.project(source.tokens(int(i))), book).numpy().reshape(source.grid(int(i))) for i in chosen]
 
 
 def _code_vectors(eigen: Spectrum, classes: int) -> Matrix:
@@ -194,10 +167,10 @@ def _directions(vectors: Matrix, degrees: Matrix, leaf_of_code: npt.NDArray[np.i
     return normalize(sum_by_code(weighted, torch.from_numpy(leaf_of_code), fine), dim=1)
 
 
-def _head(found: _Codes, vectors: torch.Tensor, settings: DiscoverySettings, seed: int, progress: Progress) -> tuple[Head, list[float]]:
+def _head(bank: Bank, found: Draw, vectors: torch.Tensor, settings: DiscoverySettings, seed: int, progress: Progress) -> tuple[Head, list[float]]:
     if settings.head == "lookup":
         return LookupHead(found.book, vectors, settings.lookup_sharpness).eval(), []
-    return distil_head(found.tokens, found.codes, vectors, settings, seed, progress)
+    return distil_head(bank.tokens, found.codes, vectors, settings, seed, progress)
 
 
 def _temperature(model: ClusterModel, tokens: npt.NDArray[np.float32], leaves: npt.NDArray[np.int64]) -> float:

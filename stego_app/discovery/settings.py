@@ -13,6 +13,7 @@ class DiscoverySettings(BaseModel):
     Attributes:
         codes: M, entries of the codebook on which correspondences are counted.
         bank: patches among which correspondences are looked for; the work grows with its square, memory with it alone.
+        draws: discoveries from other patches and starts, of which the one is kept that agrees most with the others.
         miss_rate: share of pairs of the *same* point in two views that may fall below the similarity from which two
             patches of different images count as corresponding. It sets that similarity, whatever the backbone.
         adjacent_weight: weight of correspondences between adjacent patches, beside those between images.
@@ -29,6 +30,7 @@ class DiscoverySettings(BaseModel):
 
     codes: int = Field(default=512, ge=2)
     bank: int = Field(default=20_000, ge=2)
+    draws: int = Field(default=5, ge=1)
     miss_rate: float = Field(default=0.05, gt=0, lt=1)
     adjacent_weight: float = Field(default=0.3, ge=0)
     whitening_floor: float = Field(default=0.01, gt=0)

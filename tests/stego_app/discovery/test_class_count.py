@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stego_app.discovery.class_count import FEWEST_CLASSES, choose_classes, held_out_loss, unchecked_classes
+from stego_app.discovery.class_count import FEWEST_CLASSES, Split, choose_classes, held_out_loss, unchecked_classes
 from stego_app.discovery.spectral import Matrix, spectrum
 
 
@@ -17,7 +17,7 @@ def grouped(groups: int, each: int, seed: int, within: float = 1.0, between: flo
 @pytest.mark.parametrize("groups", [5, 6, 9])
 def test_finds_the_number_of_planted_groups(groups: int) -> None:
     size = groups * 12
-    choice = choose_classes([(grouped(groups, 12, seed), grouped(groups, 12, seed + 1)) for seed in (0, 2)], np.zeros((size, size)), 0.3, seed=0)
+    choice = choose_classes([Split(grouped(groups, 12, seed), grouped(groups, 12, seed + 1), np.zeros((size, size))) for seed in (0, 2)], 0.3, seed=0)
     assert choice.classes == groups
     assert set(choice.losses) == set(range(2, size // 8 + 1))
 
@@ -40,7 +40,7 @@ def test_a_class_that_held_out_images_do_not_show_costs_one() -> None:
 
 
 def test_the_search_starts_at_the_fewest_classes() -> None:
-    choice = choose_classes([(grouped(2, 30, 0), grouped(2, 30, 1))], np.zeros((60, 60)), 0.3, seed=0)
+    choice = choose_classes([Split(grouped(2, 30, 0), grouped(2, 30, 1), np.zeros((60, 60)))], 0.3, seed=0)
     assert choice.losses[2] == min(choice.losses.values())
     assert choice.classes >= FEWEST_CLASSES
 
@@ -51,9 +51,10 @@ def test_unchecked_number_is_fixed_or_as_many_as_there_are(joint: Matrix, expect
 
 
 def test_several_splits_are_averaged_and_the_smallest_number_within_one_standard_error_is_taken() -> None:
-    splits = [(grouped(7, 12, seed, between=0.3), grouped(7, 12, seed + 1, between=0.3)) for seed in (0, 2, 4)]
-    together = choose_classes(splits, np.zeros((84, 84)), 0.3, seed=0)
-    table = np.array([list(choose_classes([split], np.zeros((84, 84)), 0.3, seed=0).losses.values()) for split in splits])
+    none = np.zeros((84, 84))
+    splits = [Split(grouped(7, 12, seed, between=0.3), grouped(7, 12, seed + 1, between=0.3), none) for seed in (0, 2, 4)]
+    together = choose_classes(splits, 0.3, seed=0)
+    table = np.array([list(choose_classes([split], 0.3, seed=0).losses.values()) for split in splits])
     np.testing.assert_allclose(list(together.losses.values()), table.mean(0))
     allowed = [
         count

@@ -51,7 +51,7 @@ def test_without_the_whitening_lighting_would_win() -> None:
 
 def test_the_number_of_classes_is_found() -> None:
     source, truth, pairs = planted(images=24, classes=5, seed=1)
-    found = discover(source, pairs, settings=SMALL)
+    found = discover(source, pairs, settings=SMALL.model_copy(update={"head": "lookup"}))
     assert found.model.classes == 5
     assert agreement(labels_of(found.model, source), truth) > 0.97
 

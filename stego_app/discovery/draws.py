@@ -1,0 +1,120 @@
+"""Several discoveries from other patches and starts, and the one the others agree with most.
+
+Which patches fill the codebook, and where k-means starts, move classes from seed to seed. Of several such draws the one is
+kept whose classes have the highest mean adjusted Rand index (Hubert & Arabie 1985) with those of the others: the medoid of
+partitions. It needs no labels, lies closer to what all draws share than any one of them, and stays a true minimiser, where
+averages of partitions blur small classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.metrics import adjusted_rand_score
+
+from models.errors import StegoError
+from stego_app.discovery.codebook import nearest_codes, spherical_kmeans
+from stego_app.discovery.correspondences import CrossLinks, adjacent_links, cross_image_links, pair_distribution
+from stego_app.discovery.metric import Metric
+from stego_app.discovery.settings import DiscoverySettings
+from stego_app.discovery.source import TokenSource
+from stego_app.discovery.spectral import Matrix, Spectrum, cluster_codes, spectral_codes, spectrum
+
+_TOKENS_PER_CODE = 8
+_COMPARED_ON = 20_000
+"""Patches on which partitions are compared."""
+
+
+@dataclass(frozen=True)
+class Bank:
+    """The patches that are looked at: ``tokens`` (n, D) projected and unit, ``images`` (n,) the image of each."""
+
+    tokens: torch.Tensor
+    images: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One codebook and what was counted on it.
+
+    Attributes:
+        rows: (b,) the patches of the bank among which correspondences were looked for.
+        book: (M, D) unit.
+        codes: (n,) code of each patch of the bank.
+        cross: correspondences between images.
+        adjacent: (M, M) correspondences of adjacent patches.
+        joint: (M, M) the distribution of positive pairs.
+        eigen: its eigenpairs.
+    """
+
+    rows: npt.NDArray[np.int64]
+    book: torch.Tensor
+    codes: torch.Tensor
+    cross: CrossLinks
+    adjacent: Matrix
+    joint: Matrix
+    eigen: Spectrum
+
+    def links_among(self, bank: Bank, chosen: npt.NDArray[np.bool_], threshold: float) -> Matrix:
+        """Correspondences (M, M) among those of ``rows`` that are ``chosen`` (b,)."""
+        rows = self.rows[chosen]
+        return cross_image_links(bank.tokens[rows], bank.images[rows], self.codes[rows], len(self.book), threshold).counts
+
+
+def make_draws(bank: Bank, source: TokenSource, metric: Metric, threshold: float, settings: DiscoverySettings, seed: int) -> Iterator[Draw]:
+    """``settings.draws`` draws, each from other patches of the bank where it holds more than ``settings.bank``."""
+    rows, books = [], []
+    for draw in range(settings.draws):
+        random = np.random.default_rng((seed, draw))
+        rows.append(random.permutation(len(bank.tokens))[: settings.bank])
+        size = max(2, min(settings.codes, len(bank.tokens) // _TOKENS_PER_CODE))
+        books.append(spherical_kmeans(bank.tokens[rows[-1]], size, random))
+    adjacent = _adjacent(source, metric, books, settings.adjacent_images, seed)
+    for drawn, book, beside in zip(rows, books, adjacent, strict=True):
+        codes = nearest_codes(bank.tokens, book)
+        cross = cross_image_links(bank.tokens[drawn], bank.images[drawn], codes[drawn], len(book), threshold)
+        joint = pair_distribution(cross.counts, beside, settings.adjacent_weight)
+        yield Draw(drawn, book, codes, cross, beside, joint, spectrum(joint))
+
+
+def _adjacent(source: TokenSource, metric: Metric, books: Sequence[torch.Tensor], images: int, seed: int) -> list[Matrix]:
+    """Adjacent pairs on every codebook: each image is read and projected once for all of them."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(source))[:images])
+    counts = [np.zeros((len(book), len(book))) for book in books]
+    for index in chosen.tolist():
+        tokens = metric.project(source.tokens(index))
+        for total, book in zip(counts, books, strict=True):
+            total += adjacent_links([nearest_codes(tokens, book).numpy().reshape(source.grid(index))], len(book))
+    return counts
+
+
+def classes_of_medoid(draws: Sequence[Draw], classes: int, seed: int) -> tuple[Draw, npt.NDArray[np.int64]]:
+    """The draw whose ``classes`` the others agree with most, and the class (M,) of each of its codes.
+
+    Raises:
+        StegoError: no draw can be told apart into so many classes.
+    """
+    found: list[tuple[Draw, npt.NDArray[np.int64]]] = []
+    refused: StegoError | None = None
+    for number, draw in enumerate(draws):
+        try:
+            found.append((draw, cluster_codes(spectral_codes(draw.eigen, classes), draw.eigen.degrees, classes, seed + number)))
+        except StegoError as error:
+            refused = error
+    if not found:
+        raise refused or StegoError("no draw to find classes in")
+    return found[medoid([labels[draw.codes[:_COMPARED_ON].numpy()] for draw, labels in found])]
+
+
+def medoid(partitions: Sequence[npt.NDArray[np.int64]]) -> int:
+    """Index of the partition with the highest mean adjusted Rand index with the others; the first of equals.
+
+    Args:
+        partitions: each (n,), the class of the same n patches.
+    """
+    table = np.array([[adjusted_rand_score(first, second) for second in partitions] for first in partitions])
+    return int(table.sum(1).argmax())

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from planted_tokens import planted
+
+from models.errors import StegoError
+from stego_app.discovery import DiscoverySettings
+from stego_app.discovery.correspondences import adjacent_links
+from stego_app.discovery.draws import Bank, Draw, classes_of_medoid, make_draws, medoid
+from stego_app.discovery.metric import position_whitening, same_point_similarity
+
+SMALL = DiscoverySettings(codes=32, bank=600, draws=3)
+
+
+def naive_adjusted_rand(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> float:
+    """Over all pairs of patches: together in both, and what chance would give (Hubert & Arabie 1985)."""
+    together_first = first[:, None] == first[None]
+    together_second = second[:, None] == second[None]
+    upper = np.triu_indices(len(first), 1)
+    a, b = together_first[upper], together_second[upper]
+    expected = a.sum() * b.sum() / len(a)
+    largest = (a.sum() + b.sum()) / 2
+    return 1.0 if largest == expected else float(((a & b).sum() - expected) / (largest - expected))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 3), min_size=12, max_size=12), min_size=1, max_size=5))
+def test_the_medoid_has_the_highest_mean_agreement(drawn: list[list[int]]) -> None:
+    partitions = [np.array(labels, dtype=np.int64) for labels in drawn]
+    means = [sum(naive_adjusted_rand(one, other) for other in partitions) for one in partitions]
+    assert means[medoid(partitions)] == pytest.approx(max(means))
+
+
+def test_two_alike_outvote_a_stray_whatever_their_numbers() -> None:
+    stray, alike = np.array([0, 1, 0, 1, 0, 1]), np.array([0, 0, 0, 1, 1, 1])
+    assert medoid([stray, alike, 1 - alike]) == 1
+
+
+def test_draws_differ_and_each_counts_adjacent_patches_on_its_own_codebook() -> None:
+    source, _, pairs = planted(images=6, classes=3)
+    sampled, entries = source.sample(1500, 0)
+    mean = torch.nn.functional.normalize(torch.from_numpy(sampled), dim=1).mean(0)
+    metric = position_whitening(pairs, mean)
+    bank = Bank(metric.project(sampled), entries)
+    threshold = same_point_similarity(pairs, mean, 0.01, 0.05)
+    draws = list(make_draws(bank, source, metric, threshold, SMALL, seed=0))
+    assert len(draws) == 3
+    assert not torch.equal(draws[0].book, draws[1].book)
+    for draw in draws:
+        grids = [(metric.project(source.tokens(i)) @ draw.book.T).argmax(1).numpy().reshape(source.grid(i)) for i in range(len(source))]
+        np.testing.assert_array_equal(draw.adjacent, adjacent_links(grids, len(draw.book)))
+        assert draw.joint.sum() == pytest.approx(1)
+        np.testing.assert_array_equal(draw.links_among(bank, np.ones(len(draw.rows), bool), threshold), draw.cross.counts)
+    found, labels = classes_of_medoid(draws, 3, seed=0)
+    assert any(found is draw for draw in draws)
+    assert set(labels.tolist()) == {0, 1, 2}
+    with pytest.raises(StegoError, match="classes 32"):
+        classes_of_medoid([_flat(draw) for draw in draws], 32, seed=0)
+    assert classes_of_medoid([_flat(draws[0]), draws[1]], 3, seed=0)[0] is draws[1]
+
+
+def _flat(draw: Draw) -> Draw:
+    """The same draw, but with codes that cannot be told apart."""
+    vectors = np.zeros_like(draw.eigen.vectors)
+    vectors[:, 0] = 1
+    return replace(draw, eigen=draw.eigen._replace(vectors=vectors))
