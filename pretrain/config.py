@@ -14,6 +14,8 @@ from models.errors import StegoError
 # the largest is what a 4:3 photo of short side 336 gives at patch 14.
 VIEW_GRIDS = ((14, 14), (16, 16), (16, 20), (20, 16), (20, 20), (18, 24), (24, 32))
 
+TargetView = Literal["plain", "mirror", "enlarged"]
+
 
 class DistillConfig(BaseModel):
     """What is distilled from what, and how.
@@ -22,6 +24,7 @@ class DistillConfig(BaseModel):
         data: folders of images, read recursively; labels are never used.
         teacher: a backbone's name or path, as `models.backbone_sources.load_backbone` takes it.
         teacher_block: block of the teacher whose normed output is the target; the teacher's own choice if None.
+        targets: ways of seeing a view over which the teacher's tokens are averaged; see `pretrain.module.teacher_features`.
         depth: blocks of the student.
         start: which of the teacher's blocks the student starts from: its "first" ones; the first ones but the
             "last" from the teacher's target block; or "even" steps from the first to the target block.
@@ -43,6 +46,7 @@ class DistillConfig(BaseModel):
     teacher: str
     out: Path
     teacher_block: int | None = Field(default=None, ge=0)
+    targets: tuple[TargetView, ...] = Field(default=("plain", "mirror", "enlarged"), min_length=1)
     depth: int = Field(default=8, ge=1)
     start: Literal["first", "last", "even"] = "first"
     student: str | None = None

@@ -69,7 +69,7 @@ def distill(config: DistillConfig, progress: Progress = silent, say: Say = print
     else:
         tensors, header = {}, {"seconds": 0.0}
         views = ViewDataset(bank, schedule, student.patch_size, 0, STATISTICS_BATCHES)
-        module = _module(student, teacher, config, _statistics(teacher, student.patch_size, views))
+        module = _module(student, teacher, config, _statistics(teacher, student.patch_size, views, config))
 
     keeper = _Keeper(checkpoint, tensors, fingerprint, float(header["seconds"]), progress, say)
     views = ViewDataset(bank, schedule, student.patch_size, module.first_step, config.steps)
@@ -100,9 +100,9 @@ def _module(student: Backbone, teacher: Backbone, config: DistillConfig, stats: 
         return Distillation(student, teacher, patches, FeatureStatistics(stats["cls_mean"], stats["cls_std"]), config)
 
 
-def _statistics(teacher: Backbone, student_patch: int, views: ViewDataset) -> dict[str, torch.Tensor]:
-    """Mean and deviation of the teacher's channels over the first batches."""
-    outputs = [teacher_features(teacher, views[step], student_patch) for step in range(len(views))]
+def _statistics(teacher: Backbone, student_patch: int, views: ViewDataset, config: DistillConfig) -> dict[str, torch.Tensor]:
+    """Mean and deviation of the teacher's target channels over the first batches."""
+    outputs = [teacher_features(teacher, views[step], student_patch, config.targets) for step in range(len(views))]
     patches = FeatureStatistics.of(torch.cat([tokens_of(output.patches) for output in outputs]))
     cls = FeatureStatistics.of(torch.cat([output.cls for output in outputs]))
     return {"patch_mean": patches.mean, "patch_std": patches.std, "cls_mean": cls.mean, "cls_std": cls.std}

@@ -61,6 +61,9 @@ def distill(
     teacher_block: Annotated[int | None, typer.Option(min=0, help="Block whose tokens are the target; the teacher's own choice if not given.")] = None,
     depth: Annotated[int, typer.Option(min=1, help="Blocks of the student.")] = 8,
     start: Annotated[str, typer.Option(help="Teacher's blocks to start from: first, last or even.")] = "first",
+    target: Annotated[
+        list[str] | None, typer.Option(help="Average the teacher over these: plain, mirror, enlarged (repeat the option); all three if not given.")
+    ] = None,
     student: Annotated[str | None, typer.Option(help="A timm ViT name, to start from random weights instead.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 800,
     precision: Annotated[str, typer.Option(help="How the file stores weights: fp32, fp16 or int8.")] = "int8",
@@ -81,6 +84,7 @@ def distill(
         depth=depth,
         start=start,
         student=student,
+        **({"targets": tuple(target)} if target else {}),
         steps=steps,
         precision=precision,
         learning_rate=learning_rate,

@@ -19,7 +19,7 @@ from models.errors import StegoError
 from pretrain import distill as stage
 from pretrain.config import DistillConfig, make_config
 from pretrain.distill import distill
-from pretrain.module import Distillation, learning_rate
+from pretrain.module import Distillation, learning_rate, teacher_features
 
 Lines = list[str]
 
@@ -206,3 +206,26 @@ def test_too_deep_a_student_and_an_empty_folder(folder: Path, teacher: Path, tmp
     (tmp_path / "empty").mkdir()
     with pytest.raises(StegoError, match="empty"):
         distill(config(tmp_path / "empty", teacher, tmp_path / "s"), say=lambda _line: None)
+
+
+def test_target_views_are_averaged_on_the_students_grid(teacher: Path) -> None:
+    network = read_backbone(teacher)
+    views = torch.rand((2, 3, 32, 48), generator=torch.Generator().manual_seed(0))
+    plain, mirror, enlarged, all_three = (
+        teacher_features(network, views, 8, targets) for targets in (("plain",), ("mirror",), ("enlarged",), ("plain", "mirror", "enlarged"))
+    )
+    with torch.no_grad():
+        assert torch.allclose(plain.patches, network(views).patches)
+        turned = network(torch.from_numpy(np.ascontiguousarray(views.numpy()[..., ::-1]))).patches
+        larger = network(torch.nn.functional.interpolate(views, size=(48, 72), mode="bicubic", antialias=True).clamp(0, 1)).patches
+    assert torch.allclose(mirror.patches, turned.flip(3))
+    assert enlarged.patches.shape == plain.patches.shape == (2, 192, 4, 6)
+    assert torch.allclose(enlarged.patches.mean((2, 3)), larger.mean((2, 3)), atol=0.1)  # antialiasing at borders moves the mean a little
+    for part in ("patches", "cls"):
+        naive = sum(getattr(found, part) for found in (plain, mirror, enlarged)) / 3
+        torch.testing.assert_close(getattr(all_three, part), naive)
+
+
+def test_unknown_target_view_is_named(folder: Path, teacher: Path, tmp_path: Path) -> None:
+    with pytest.raises(StegoError, match=r"targets\.0.*'upside-down'"):
+        config(folder, teacher, tmp_path / "out.safetensors", targets=("upside-down",))
