@@ -44,6 +44,7 @@ class CrfPool:
             raise StegoError(f"{workers} worker processes: expected 1 or more")
         self.workers = workers or available_cores()
         self._executor: ProcessPoolExecutor | None = None
+        self._starting = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -75,6 +76,23 @@ class CrfPool:
         while waiting:
             yield self._result(function, waiting)
 
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """``function(*arguments)`` in a worker, for callers that are many threads; what it raises is raised here.
+
+        Raises:
+            WorkerLostError: the worker died at it, and again when it was tried once more.
+        """
+        for _ in range(2):
+            executor = self._started()
+            try:
+                return executor.submit(function, *arguments).result()
+            except BrokenProcessPool:
+                with self._starting:
+                    if self._executor is executor:  # or another thread has noticed first
+                        self._executor = None
+                        executor.shutdown(wait=False)
+        raise WorkerLostError("a worker process died twice at this image; is there enough memory?")
+
     def close(self, *, now: bool = False) -> None:
         """End the workers: after the tasks under way, or at once."""
         executor, self._executor = self._executor, None
@@ -94,12 +112,16 @@ class CrfPool:
         processes = self._executor._processes if self._executor else None
         return [worker.pid for worker in (processes or {}).values() if worker.pid is not None]
 
+    def _started(self) -> ProcessPoolExecutor:
+        with self._starting:
+            if self._executor is None:
+                context = multiprocessing.get_context("spawn")
+                self._executor = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_start_worker)
+            return self._executor
+
     def _submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
-        if self._executor is None:
-            context = multiprocessing.get_context("spawn")
-            self._executor = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_start_worker)
         try:
-            return self._executor.submit(function, *arguments)
+            return self._started().submit(function, *arguments)
         except BrokenProcessPool as error:
             # Noticed here before a result was asked for; the task counts as lost like those under way.
             lost: Future[Any] = Future()

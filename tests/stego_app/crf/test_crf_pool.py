@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,18 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
 def test_refuses_no_workers() -> None:
     with pytest.raises(StegoError, match="1 or more"):
         CrfPool(workers=0)
+
+
+def test_calls_from_many_threads_survive_a_killed_worker(tmp_path: Path) -> None:
+    with CrfPool(workers=2) as pool, ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda n: pool.call(die_once, n, str(tmp_path / "died")), range(8)))
+        assert answers == list(range(8))
+        with pytest.raises(StegoError, match=r"three\.png"):
+            pool.call(fail_at_three, 3)
+
+
+def test_a_call_that_kills_its_worker_twice_is_told_and_the_next_one_works() -> None:
+    with CrfPool(workers=1) as pool:
+        with pytest.raises(WorkerLostError):
+            pool.call(die_always_at_two, 2)
+        assert pool.call(die_always_at_two, 1) == 1
