@@ -1,0 +1,46 @@
+"""Labels an archive of images: batch labelling of a folder, which resumes from its manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from api.jobs.result import write_result
+from api.jobs.work import Done, NothingUsableError, Work
+from stego_app.labelling import LabelSettings, label_folder
+from stego_app.labelling.manifest import NAME as MANIFEST
+from stego_app.labelling.summary import write_failures
+
+
+def label_settings(options: dict[str, Any]) -> LabelSettings:
+    """Settings of labelling for a job's options."""
+    return LabelSettings(**{name: value for name, value in options.items() if name in LabelSettings.model_fields and value is not None})
+
+
+def manifest_of(out: Path) -> Path:
+    """Where the progress of labelling into ``out`` is recorded."""
+    return out / MANIFEST
+
+
+def run_label(work: Work) -> Done:
+    """Label the job's images and write its result.
+
+    Raises:
+        NothingUsableError: no image could be labelled.
+        StegoError: a model that cannot be loaded, options that it refuses, or a folder that cannot be written to.
+    """
+    from stego_app.segmenter import Segmenter  # torch takes seconds to import
+
+    refused = work.unpacked()
+    if len(refused) == work.job.total:
+        raise NothingUsableError(refused)
+    work.report("loading the model", 0, 1)
+    segmenter = Segmenter.load(work.folder.model if work.folder.model.exists() else "default", device=work.settings.device)
+    out = work.folder.out
+    summary = label_folder(work.folder.input, out, segmenter, label_settings(work.job.options), work.report)
+    failures = sorted([*refused, *((name, reason if name in reason else f"{name}: {reason}") for name, reason in summary.failures)])
+    if summary.total == summary.failed:
+        raise NothingUsableError(failures)
+    write_failures(out, failures)
+    work.report("writing the result", 0, 1)
+    return Done(failures, write_result(out, work.folder.result))
