@@ -18,6 +18,7 @@ from stego_app.classes import IGNORED, ClassTable, class_table, split_in_two
 from stego_app.clusters import sum_parts
 from stego_app.confidence.agreement import MissingConfidenceError
 from stego_app.confidence.maps import Trust, agreement_maps
+from stego_app.crf import CrfSettings
 from stego_app.edits import Edit, Ignore, Merge, Recolour, Rename, Split, checked_name, parse_color
 from stego_app.encoder import Encoded, encode_images
 from stego_app.features.extract import device_of, precision_of
@@ -207,14 +208,24 @@ class Segmenter:
             flip=flip,
         )
 
-    def decode(self, encoded: Encoded, *, classes: int | None = None, crf: bool = True) -> Segmentation:
-        """Labels of an encoded image at a granularity; cheap beside `encode`, apart from the CRF."""
+    def decode(self, encoded: Encoded, *, classes: int | None = None, crf: float = True) -> Segmentation:
+        """Labels of an encoded image at a granularity; cheap beside `encode`, apart from the CRF.
+
+        Args:
+            encoded: from `encode`.
+            classes: number of classes; the segmenter's own if None.
+            crf: how strongly the dense CRF refines edges, 0 to 2: False or 0 for not at all, True or 1 for STEGO's weights.
+
+        Raises:
+            StegoError: ``classes`` or ``crf`` is out of range.
+        """
         table = self.table(classes)
         if self.has_confidence:
             probabilities, trust = self.probabilities_and_trust(encoded, classes=classes)
         else:
             probabilities, trust = self.probabilities(encoded, classes=classes), None
-        return finish(encoded.image, probabilities, names=table.names, palette=table.palette, crf=crf, trust=trust)
+        settings = CrfSettings().scaled(crf)
+        return finish(encoded.image, probabilities, names=table.names, palette=table.palette, crf=crf > 0, settings=settings, trust=trust)
 
     def probabilities(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
         """(K + 1, h, w) probabilities on the patch grid: one row a class in the order of labels, the last for ignored."""

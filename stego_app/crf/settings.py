@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.errors import StegoError
+
 REFERENCE_SIDE = 320
 """Short side in pixels for which the settings' lengths are meant: STEGO's crops (Hamilton et al. 2022, appendix)."""
 
@@ -37,6 +39,16 @@ class CrfSettings(BaseModel):
     bilateral_sigma_xy: float = Field(default=67.0, ge=1, le=10_000, description="its standard deviation over distance")
     bilateral_sigma_rgb: float = Field(default=3.0, ge=0.5, le=1000, description="its standard deviation over colour, in grey levels of 0 to 255")
     max_side: int = Field(default=320, ge=32, description="long side at which the CRF runs; larger images are reduced to it")
+
+    def scaled(self, strength: float) -> CrfSettings:
+        """The same with both weights times ``strength``, 0 to 2: 1 leaves them as they are.
+
+        Raises:
+            StegoError: ``strength`` is out of range.
+        """
+        if not 0 <= strength <= 2:
+            raise StegoError(f"crf {strength}: expected a strength of 0 (off) to 2; 1 is the usual one")
+        return self.model_copy(update={"spatial_weight": self.spatial_weight * strength, "bilateral_weight": self.bilateral_weight * strength})
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
         """The size (H, W) at which the CRF runs for an image: its own, or reduced to `max_side`."""
