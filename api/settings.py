@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.jobs.settings import JobSettings
+
 
 class ServiceSettings(BaseModel):
     """Everything the service can be told, with limits that suit one small machine.
@@ -32,6 +34,7 @@ class ServiceSettings(BaseModel):
         fetch_hosts: hosts from which images may be fetched by URL, as "example.org", "*.example.org" or "example.org:8443"; none unless given.
         fetch_timeout: seconds that fetching an image may take.
         label_studio: address of the Label Studio whose images may be fetched, private or not, as "http://localhost:8080".
+        jobs: data folder, models folder, queue and limits of jobs (see `api.jobs.settings`); without a data folder no jobs are taken.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,3 +60,4 @@ class ServiceSettings(BaseModel):
     fetch_hosts: tuple[str, ...] = ()
     fetch_timeout: float = Field(default=10.0, gt=0)
     label_studio: str | None = None
+    jobs: JobSettings = JobSettings()
