@@ -25,6 +25,8 @@ from stego_app.images import IMAGE_SUFFIXES, TooManyPixelsError, image_size
 _PART_BYTES = 200  # of a name between slashes; most file systems take 255, and results add a suffix
 _PATH_BYTES = 1000
 _DEPTH = 32
+_RATIO = 100  # images are compressed already: an archive that grows more than this, and beyond the next number, is a bomb
+_ALWAYS = 256_000_000
 _DIRECTORY_BYTES = _PATH_BYTES + 100  # an entry of the archive's directory, at most
 _CHUNK = 1 << 20
 _END = struct.Struct("<4s4H2LH")
@@ -59,9 +61,9 @@ def look_through(path: Path, limits: Limits) -> list[tuple[zipfile.ZipInfo, Pure
         ArchiveError: not a zip, or one that is empty, encrypted, too large, or names files outside of itself.
     """
     try:
-        with path.open("rb") as file:
-            if _directory_size(file.seek(0, os.SEEK_END), path) > limits.files * _DIRECTORY_BYTES:
-                raise ArchiveError(413, "too_many_files", f"images: the archive holds too many files; at most {limits.files:,} are allowed")
+        size = path.stat().st_size
+        if _directory_size(size, path) > limits.files * _DIRECTORY_BYTES:
+            raise ArchiveError(413, "too_many_files", f"images: the archive holds too many files; at most {limits.files:,} are allowed")
         with zipfile.ZipFile(path) as archive:
             entries = [info for info in archive.infolist() if not info.is_dir()]
     except zipfile.BadZipFile as error:
@@ -71,8 +73,9 @@ def look_through(path: Path, limits: Limits) -> list[tuple[zipfile.ZipInfo, Pure
     if len(entries) > limits.files:
         raise ArchiveError(413, "too_many_files", f"images: {len(entries):,} files; at most {limits.files:,} are allowed")
     total = sum(info.file_size for info in entries)
-    if total > limits.expanded:
-        raise ArchiveError(413, "expands_too_far", f"images: {total:,} bytes once unpacked; at most {limits.expanded:,} are allowed")
+    most = min(limits.expanded, max(_ALWAYS, _RATIO * size))
+    if total > most:
+        raise ArchiveError(413, "expands_too_far", f"images: {total:,} bytes once unpacked; at most {most:,} are allowed for this archive")
     return _images(entries)
 
 

@@ -14,7 +14,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 
 from api.errors import ApiError
-from stego_app.atomic import OutputError, output_error
+from stego_app.atomic import output_error
 
 _FIELD = "images"
 _FIELD_BYTES = 4096
@@ -70,7 +70,7 @@ async def receive_archive(request: Request, target: Path) -> Received:
 
 def no_room(error: Exception) -> ApiError:
     """The answer where the data folder cannot be written to; where it lies is not the client's to know."""
-    if isinstance(error, OutputError) and "no space left" in str(error):
+    if any(sign in str(error).lower() for sign in ("no space left", "disk is full")):
         return ApiError(507, "disk_full", "the service has no space left on its disk; try again later", headers={"Retry-After": "60"})
     return ApiError(507, "storage_unavailable", "the service cannot write to its data folder; its log has the reason")
 
