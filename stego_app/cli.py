@@ -105,12 +105,37 @@ def serve(
     max_bytes: Annotated[int, typer.Option(min=1, help="Largest request body, in bytes.")] = 20_000_000,
     max_pixels: Annotated[int, typer.Option(min=1, help="Largest image, in pixels.")] = 40_000_000,
     ui: Annotated[bool, typer.Option(help="Mount the browser page at /.")] = True,
+    data: Annotated[Path | None, typer.Option(help="Folder of jobs and their results; the user's data folder if not given.")] = None,
+    models: Annotated[Path | None, typer.Option(help="Folder of segmenter files to list, edit and add to; DATA/models if not given.")] = None,
+    redis: Annotated[str | None, typer.Option(envvar="STEGO_REDIS", help="URL of a Redis for the queue of jobs; a file in DATA if not given.")] = None,
+    job_workers: Annotated[int, typer.Option(min=0, max=64, help="Jobs at the same time; 0 leaves them to `stego worker`.")] = 1,
 ) -> None:
     """Serve REST at /v1 and the browser page at /."""
     from api import ServiceSettings
     from api import serve as run
+    from api.jobs.settings import JobSettings, default_data_folder
 
-    run(ServiceSettings(models=tuple(model or ["default"]), host=host, port=port, device=device, max_bytes=max_bytes, max_pixels=max_pixels, ui=ui))
+    jobs = JobSettings(data=data or default_data_folder(), models=models, redis=redis, workers=job_workers)
+    given = {"host": host, "port": port, "device": device, "max_bytes": max_bytes, "max_pixels": max_pixels, "ui": ui, "jobs": jobs}
+    run(ServiceSettings.model_validate({"models": tuple(model or ["default"]), **given}))
+
+
+@app.command()
+def worker(
+    data: Annotated[Path | None, typer.Option(help="The server's folder of jobs; the user's data folder if not given.")] = None,
+    models: Annotated[Path | None, typer.Option(help="The server's folder of segmenter files; DATA/models if not given.")] = None,
+    redis: Annotated[str | None, typer.Option(envvar="STEGO_REDIS", help="The server's Redis; a file in DATA if not given.")] = None,
+    workers: Annotated[int, typer.Option("--workers", "-w", min=1, max=64, help="Jobs at the same time.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    max_pixels: Annotated[int, typer.Option(min=1, help="Largest image, in pixels.")] = 40_000_000,
+) -> None:
+    """Work on the jobs of a server that has the same data folder, beside its own worker or in place of it."""
+    from api.jobs.settings import JobSettings, WorkerSettings, default_data_folder
+    from api.jobs.worker import work_in_foreground
+
+    folder = (data or default_data_folder()).absolute()
+    jobs = JobSettings(data=folder, models=models and models.absolute(), redis=redis, workers=workers)
+    work_in_foreground(WorkerSettings(jobs=jobs, device=device, max_pixels=max_pixels))
 
 
 @app.command()

@@ -63,8 +63,8 @@ class WorkerSettings(BaseModel):
 
 
 def default_data_folder() -> Path:
-    """``$STEGO_DATA_FOLDER``, or ``stego`` where this platform keeps a user's data."""
-    if chosen := os.environ.get("STEGO_DATA_FOLDER"):
+    """``$STEGO_HOME``, or ``stego`` where this platform keeps a user's data."""
+    if chosen := os.environ.get("STEGO_HOME"):
         return Path(chosen).expanduser()
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "stego"

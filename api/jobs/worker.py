@@ -194,13 +194,22 @@ def run_worker(settings: WorkerSettings) -> None:
     runner.stop()
 
 
+def work_in_foreground(settings: WorkerSettings) -> None:
+    """`run_worker` for a terminal: with a log on standard error.
+
+    Raises:
+        StegoError: see `run_worker`.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    run_worker(settings)
+
+
 def main() -> None:
     """Read one line of JSON, the settings, and work until the input ends: then the server is gone."""
     settings = WorkerSettings.model_validate(json.loads(sys.stdin.readline()))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     threading.Thread(target=_leave_with_server, daemon=True).start()
     try:
-        run_worker(settings)
+        work_in_foreground(settings)
     except StegoError as error:
         sys.exit(f"stego: {error}")
 
