@@ -44,18 +44,20 @@ def best_point(heat: npt.NDArray[np.float32]) -> tuple[float, float]:
     return (float(column) + 0.5) / heat.shape[1], (float(row) + 0.5) / heat.shape[0]
 
 
-def heat_picture(picture: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32], *, strength: float = 0.75) -> npt.NDArray[np.uint8]:
-    """``picture`` (H, W, 3) uint8 under ``heat`` (h, w): cosines of 0 and less leave it dark and grey, 1 glows in full.
+def heat_picture(picture: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32], *, low: float = 0.0, strength: float = 0.75) -> npt.NDArray[np.uint8]:
+    """``picture`` (H, W, 3) uint8 under ``heat`` (h, w): cosines of ``low`` and less leave it dark and grey, 1 glows in full.
 
     The scale is the same for every picture, so that two heat maps can be compared.
 
     Args:
         picture: RGB.
         heat: cosines, enlarged bilinearly to the picture.
+        low: the cosine at which the glow begins, -1 to below 1.
         strength: share of the colour where the cosine is 1.
     """
     height, width = picture.shape[:2]
-    level = np.clip(cv2.resize(np.ascontiguousarray(heat, dtype=np.float32), (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+    enlarged = cv2.resize(np.ascontiguousarray(heat, dtype=np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    level = np.clip((np.asarray(enlarged, dtype=np.float32) - low) / (1 - low), 0, 1)
     glow = heat_colors(level)
     grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.float32) * 0.6
     share = (strength * level)[..., None]
@@ -66,7 +68,8 @@ def heat_picture(picture: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32], 
 def heat_colors(level: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """Colours (H, W, 3) uint8 for values in [0, 1]: from black over purple and orange to yellow, even in lightness."""
     shades = cv2.applyColorMap(cv2.convertScaleAbs(level, alpha=255), cv2.COLORMAP_INFERNO)
-    return np.ascontiguousarray(shades[..., ::-1], dtype=np.uint8)
+    result: npt.NDArray[np.uint8] = np.asarray(shades)[..., ::-1]  # OpenCV gives blue, green, red
+    return result
 
 
 def mark(picture: npt.NDArray[np.uint8], x: float, y: float, *, cross: bool) -> npt.NDArray[np.uint8]:

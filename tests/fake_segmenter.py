@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +21,7 @@ from scipy.cluster.hierarchy import linkage
 from models.errors import StegoError
 from stego_app.classes import IGNORED, ClassTable, class_table, split_in_two
 from stego_app.confidence.agreement import MissingConfidenceError
-from stego_app.edits import Edit, Ignore, Merge, Rename, Split, checked_name, edits_to_json
+from stego_app.edits import Edit, Ignore, Merge, Recolour, Rename, Split, checked_name, edits_to_json, parse_color
 
 LEAVES = 27  # three levels of red, green and blue
 SHARES = np.linspace(2, 1, LEAVES) / np.linspace(2, 1, LEAVES).sum()
@@ -35,6 +35,17 @@ MERGES = linkage(np.indices((3, 3, 3)).reshape(3, -1).T * [1.0, 1.1, 1.23], "ave
 class FakeEncoded:
     image: npt.NDArray[np.uint8]
     leaves: npt.NDArray[np.int64]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches of about 8 pixels."""
+        return max(1, self.image.shape[0] // 8), max(1, self.image.shape[1] // 8)
+
+    @property
+    def tokens(self) -> npt.NDArray[np.float32]:
+        """(h*w, 4): the mean colour of each patch less grey, and a small constant, so that no token is zero."""
+        means = np.asarray(Image.fromarray(self.image).resize(self.grid[::-1], Image.Resampling.BOX), np.float32).reshape(-1, 3)
+        return np.hstack([means / 255 - 0.5, np.full((len(means), 1), 0.05, np.float32)])
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,7 @@ class FakeSegmentation:
 
 @dataclass
 class FakeSegmenter:
-    """See the module. ``on_encode`` is called before each encoding: a test can count, block or fail there."""
+    """See the module. ``on_encode`` is called before each encoding: a test can count, block or fail there. ``batches``: sizes asked for together."""
 
     edits: tuple[Edit, ...] = ()
     default_classes: int = 9
@@ -123,6 +134,7 @@ class FakeSegmenter:
     has_confidence: bool = True
     on_encode: Callable[[], None] = field(default=lambda: None)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    batches: list[int] = field(default_factory=list)
 
     def table(self, classes: int | None = None) -> ClassTable:
         count = self.default_classes if classes is None else classes
@@ -135,7 +147,15 @@ class FakeSegmenter:
         levels = image.astype(np.int64) * 3 // 256
         return FakeEncoded(image, levels @ np.array([9, 3, 1]))
 
-    def decode(self, encoded: FakeEncoded, *, classes: int | None = None, crf: bool = True) -> FakeSegmentation:
+    def encode_many(self, images: Sequence[npt.NDArray[np.uint8]], *, flip: bool = False) -> list[FakeEncoded]:
+        self.batches.append(len(images))
+        return [self.encode(image[:, ::-1][:, ::-1] if flip else image) for image in images]
+
+    def codes(self, encoded: FakeEncoded) -> npt.NDArray[np.float32]:
+        """Which colours are strong, without how strong."""
+        return np.sign(encoded.tokens)
+
+    def decode(self, encoded: FakeEncoded, *, classes: int | None = None, crf: float = True) -> FakeSegmentation:
         table = self.table(classes)
         labels = table.leaf_to_label[encoded.leaves].astype(np.uint8)
         scores = np.full(labels.shape, 0.9 if crf else 0.7, np.float32)
@@ -149,6 +169,9 @@ class FakeSegmenter:
 
     def rename(self, leaves: Iterable[int], name: str) -> FakeSegmenter:
         return self._with(Rename(tuple(leaves), checked_name(name)))
+
+    def recolour(self, leaves: Iterable[int], color: str) -> FakeSegmenter:
+        return self._with(Recolour(tuple(leaves), parse_color(color)))
 
     def merge(self, groups: Iterable[Iterable[int]]) -> FakeSegmenter:
         return self._with(Merge(tuple(sorted({leaf for group in groups for leaf in group}))))

@@ -67,6 +67,13 @@ def test_the_picture_glows_where_the_cosine_is_high_only() -> None:
     np.testing.assert_array_equal(picture, np.full((40, 80, 3), (200, 100, 50), np.uint8))
 
 
+def test_the_glow_begins_where_it_is_told_to() -> None:
+    picture = np.full((8, 8, 3), 200, np.uint8)
+    half = np.full((2, 2), 0.5, np.float32)
+    assert np.ptp(heat_picture(picture, half, low=0.5), axis=2).max() == 0
+    np.testing.assert_array_equal(heat_picture(picture, half, low=0.0), heat_picture(picture, np.full((2, 2), 0.75, np.float32), low=0.5))
+
+
 def test_colours_grow_lighter() -> None:
     light = heat_colors(np.linspace(0, 1, 256, dtype=np.float32)[None]).astype(int)[0] @ [2126, 7152, 722]
     assert (np.diff(light) > -20_000).all()
