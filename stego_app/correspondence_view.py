@@ -61,8 +61,8 @@ def heat_picture(picture: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32], 
     glow = heat_colors(level)
     grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.float32) * 0.6
     share = (strength * level)[..., None]
-    mixed = (1 - share) * grey + share * glow
-    return np.clip(mixed, 0, 255).astype(np.uint8)
+    mixed: npt.NDArray[np.uint8] = np.clip((1 - share) * grey + share * glow, 0, 255).astype(np.uint8)
+    return mixed
 
 
 def heat_colors(level: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
