@@ -7,18 +7,31 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 
-from api.body import BodyLimit
-from api.catalog import Catalog, load_catalog
+from api.batching import Batcher
+from api.body import BodyLimit, BodyRule
+from api.catalog import Catalog, load_catalog, model_folder
 from api.context import RequestContext
+from api.engine import Engine
 from api.errors import install_error_handlers
+from api.inference import Inference
+from api.jobs.service import make_job_service
+from api.metrics import Metrics
+from api.pixels import PixelBudget
+from api.routes.fit import fit_router
 from api.routes.health import health_router
+from api.routes.inference_protocol import inference_protocol_router
+from api.routes.jobs import jobs_router
+from api.routes.metrics import metrics_router
 from api.routes.models import models_router
 from api.routes.segment import segment_router
 from api.routes.unknown import unknown_router
+from api.security.install import install_security
 from api.settings import ServiceSettings
 from api.worker import InferenceWorker
 from stego_app import __version__
+from stego_app.crf import CrfPool
 from ui.contract import SegmenterLike
 
 _DESCRIPTION = "Unsupervised semantic segmentation: an image in, classes out that mean the same in every image."
@@ -35,20 +48,39 @@ def create_app(settings: ServiceSettings | None = None, segmenters: Mapping[str,
         StegoError: a model that cannot be loaded.
     """
     settings = settings or ServiceSettings()
-    catalog = load_catalog(settings) if segmenters is None else Catalog(segmenters)
+    catalog = load_catalog(settings) if segmenters is None else Catalog(segmenters, folder=model_folder(settings))
+    jobs = make_job_service(settings, catalog)
     worker = InferenceWorker(concurrency=settings.concurrency, queue=settings.queue, timeout=settings.timeout)
+    metrics = Metrics()
+    engine = make_engine(settings, metrics)
+    metrics.watch(queue=lambda: worker.pending, pixels=lambda: engine.budget.held)
+    inference = Inference(settings, catalog, worker, engine, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(engine.warm_up, [catalog.get()])
+        if jobs is not None:
+            jobs.start()
         yield
         worker.close()
+        if jobs is not None:
+            await run_in_threadpool(jobs.stop)
+        await run_in_threadpool(engine.close)
 
     # The interactive pages of FastAPI load scripts from another host, so they are off; the description is served.
     app = FastAPI(title="stego", version=__version__, description=_DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.stopping = asyncio.Event()
     install_error_handlers(app)
     known = list(app.routes)
-    for router in (segment_router(settings, catalog, worker), models_router(catalog), health_router(catalog, worker)):
+    for router in (
+        segment_router(inference),
+        models_router(catalog),
+        jobs_router(jobs),
+        fit_router(jobs),
+        health_router(catalog, worker),
+        inference_protocol_router(catalog),
+        metrics_router(metrics),
+    ):
         app.include_router(router)
         known += router.routes
     app.include_router(unknown_router(known))
@@ -56,6 +88,16 @@ def create_app(settings: ServiceSettings | None = None, segmenters: Mapping[str,
         from api.page import mount_page  # Gradio takes seconds to import
 
         mount_page(app, settings, catalog, worker)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_bytes, seconds=settings.upload_timeout)
-    app.add_middleware(RequestContext, stopping=app.state.stopping)
+    # The layers, from the inside: the one added last is met first.
+    archive = BodyRule(settings.jobs.archive_bytes, settings.jobs.archive_timeout, field="images")
+    app.add_middleware(BodyLimit, rule=BodyRule(settings.max_bytes, settings.upload_timeout), rules={"/v1/jobs": archive, "/v1/fit": archive})
+    install_security(app, settings)
+    app.add_middleware(RequestContext, stopping=app.state.stopping, answered=metrics.answered)
     return app
+
+
+def make_engine(settings: ServiceSettings, metrics: Metrics) -> Engine:
+    """The engine that ``settings`` ask for; its thread and processes start when they are first needed."""
+    batcher = Batcher(most=settings.batch, window=settings.batch_window, observe=metrics.batch.observe)
+    pool = None if settings.crf_workers == 0 else CrfPool(settings.crf_workers)
+    return Engine(batcher, pool, PixelBudget(settings.max_pixels))

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError
 
 ENVELOPE = 64 * 1024
-"""Bytes that multipart headers and form fields may add to the image file."""
+"""Bytes that multipart headers, form fields or the rest of a JSON object may add to the file itself."""
 
 _DRAIN_BYTES = 2  # times the limit
 _DRAIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class BodyRule:
+    """What a body may be: a file of ``max_bytes``, sent within ``seconds``; ``field`` is what a message calls it."""
+
+    max_bytes: int
+    seconds: float
+    field: str = "image"
 
 
 class BodyLimit:
@@ -21,20 +32,26 @@ class BodyLimit:
 
     A client that is refused while it still sends would see a reset connection in place of the answer, so what it
     sends is read and thrown away for a short while before the answer goes out.
+
+    Args:
+        app: the layer below.
+        rule: for all paths that no other rule is for.
+        rules: by the beginning of the path.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float) -> None:
+    def __init__(self, app: ASGIApp, *, rule: BodyRule, rules: Mapping[str, BodyRule] | None = None) -> None:
         self._app = app
-        self._limit = max_bytes + ENVELOPE
-        self._max_bytes = max_bytes
-        self._seconds = seconds
+        self._rule = rule
+        self._rules = dict(rules or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        rule = self._rule_for(scope["path"])
         headers = dict(scope["headers"])
-        deadline = time.monotonic() + self._seconds
+        limit = _largest(rule, headers)
+        deadline = time.monotonic() + rule.seconds
         declared = _declared_length(headers)
         total = 0
         complete = False
@@ -43,40 +60,53 @@ class BodyLimit:
             nonlocal total, complete
             if complete:
                 return await receive()  # only news of the client leaving can follow
-            if declared > self._limit:
+            if declared > limit:
                 # curl asks before it sends a large body: refusing at once spares both sides the upload.
                 if headers.get(b"expect", b"").lower() != b"100-continue":
-                    await self._drain(receive)
-                raise self._too_large()
-            message = await _in_time(receive, deadline, self._seconds)
+                    await drain(receive, limit)
+                raise _too_large(rule)
+            message = await _in_time(receive, deadline, rule.seconds)
             total += len(message.get("body", b""))
             complete = message["type"] != "http.request" or not message.get("more_body", False)
-            if total > self._limit:
+            if total > limit:
                 if not complete:
-                    await self._drain(receive)
-                raise self._too_large()
+                    await drain(receive, limit)
+                raise _too_large(rule)
             return message
 
         await self._app(scope, limited, send)
 
-    def _too_large(self) -> ApiError:
-        # Connection: close, since the rest of the body may still be on its way.
-        return ApiError(413, "too_large", f"the request is larger than the {self._max_bytes:,} bytes allowed", field="image", headers={"Connection": "close"})
-
-    async def _drain(self, receive: Receive) -> None:
-        left = self._limit * _DRAIN_BYTES
-        deadline = time.monotonic() + _DRAIN_SECONDS
-        try:
-            while left > 0:
-                message = await asyncio.wait_for(receive(), deadline - time.monotonic())
-                left -= len(message.get("body", b""))
-                if message["type"] != "http.request" or not message.get("more_body", False):
-                    return
-        except TimeoutError:
-            return
+    def _rule_for(self, path: str) -> BodyRule:
+        return next((rule for start, rule in self._rules.items() if path == start or path.startswith(f"{start}/")), self._rule)
 
 
-def _declared_length(headers: dict[bytes, bytes]) -> int:
+def _largest(rule: BodyRule, headers: Mapping[bytes, bytes]) -> int:
+    """Bytes of the largest body; base64 in JSON takes four bytes for three."""
+    encoded = headers.get(b"content-type", b"").lower().startswith(b"application/json")
+    return (rule.max_bytes * 4 // 3 if encoded else rule.max_bytes) + ENVELOPE
+
+
+def _too_large(rule: BodyRule) -> ApiError:
+    # Connection: close, since the rest of the body may still be on its way.
+    message = f"the request is larger than the {rule.max_bytes:,} bytes allowed"
+    return ApiError(413, "too_large", message, field=rule.field, headers={"Connection": "close"})
+
+
+async def drain(receive: Receive, limit: int) -> None:
+    """Read on for a short while and throw away what comes, so that the client reads our answer rather than meets a closed connection."""
+    left = limit * _DRAIN_BYTES
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    try:
+        while left > 0:
+            message = await asyncio.wait_for(receive(), deadline - time.monotonic())
+            left -= len(message.get("body", b""))
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                return
+    except TimeoutError:
+        return
+
+
+def _declared_length(headers: Mapping[bytes, bytes]) -> int:
     text = headers.get(b"content-length", b"")
     return int(text) if text.isdigit() else 0
 

@@ -8,7 +8,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,9 +20,13 @@ from api.errors import error_body
 access_log = logging.getLogger("stego.access")
 error_log = logging.getLogger("stego.error")
 
-API_PREFIXES = ("/v1", "/v2", "/health", "/openapi.json")
+API_PREFIXES = ("/v1", "/v2", "/health", "/openapi.json", "/metrics", "/predict", "/setup", "/webhook", "/label-studio", "/xanylabeling")
 """Paths that belong to the service; all others belong to the page."""
 
+CLIENT_LEFT = 499
+"""nginx's number for a client that left before the answer."""
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SECURITY = {
     "X-Content-Type-Options": "nosniff",
@@ -51,11 +55,13 @@ class RequestContext:
         app: the layer below.
         stopping: set when the service shuts down. The page's event streams never end by themselves; they are ended
             then, so that an open tab does not hold the service up.
+        answered: told method, route, status and seconds of each request.
     """
 
-    def __init__(self, app: ASGIApp, *, stopping: asyncio.Event) -> None:
+    def __init__(self, app: ASGIApp, *, stopping: asyncio.Event, answered: Callable[[str, str, int, float], None]) -> None:
         self._app = app
         self._stopping = stopping
+        self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -91,7 +97,10 @@ class RequestContext:
                 message = f"the service failed on this request; its log has the reason under {request_id}"
                 await JSONResponse(error_body("internal_error", message, request_id=request_id), 500)(scope, receive, decorated)
         finally:
-            _log(scope, request_id, status, sent, 1000 * (time.perf_counter() - begun), logging.INFO if api else logging.DEBUG)
+            seconds = time.perf_counter() - begun
+            status = status or CLIENT_LEFT
+            self._answered(_method(scope["method"]), _route(scope, api), status, seconds)
+            _log(scope, request_id, status, sent, 1000 * seconds, logging.INFO if api else logging.DEBUG)
 
     async def _until_stopping(self, answer: Awaitable[None]) -> None:
         answering = asyncio.ensure_future(answer)
@@ -113,6 +122,18 @@ def _request_id(given: str | None) -> str:
     return given if given and _CLIENT_ID.fullmatch(given) else uuid.uuid4().hex
 
 
+def _method(given: str) -> str:
+    return given if given in _METHODS else "other"
+
+
+def _route(scope: Scope, api: bool) -> str:
+    """The path as the route has it (``/v1/models/{name}``), so that clients cannot make up names without end."""
+    if not api:
+        return "page"
+    path = getattr(scope.get("route"), "path_format", None)
+    return path if isinstance(path, str) and "{rest" not in path else "other"
+
+
 def _log(scope: Scope, request_id: str, status: int, sent: int, milliseconds: float, level: int) -> None:
     if access_log.isEnabledFor(level):
         line = {
@@ -121,7 +142,8 @@ def _log(scope: Scope, request_id: str, status: int, sent: int, milliseconds: fl
             "client": (scope.get("client") or ["-"])[0],
             "method": scope["method"],
             "path": scope["path"],
-            "status": status or 499,  # nginx's number for a client that left before the answer
+            "key": scope.get("state", {}).get("key"),
+            "status": status,
             "bytes_out": sent,
             "ms": round(milliseconds, 1),
         }

@@ -5,14 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Form = Literal["json", "index", "overlay"]
+Form = Literal["json", "index", "overlay", "coco", "hf"]
 
 JSON = "application/json"
 PNG = "image/png"
 OVERLAY = "image/vnd.stego.overlay+png"
+COCO = "application/vnd.stego.coco+json"
+HUGGING_FACE = "application/vnd.stego.hf+json"
 
 # In order of preference where a client likes several equally well.
-OFFERS: tuple[tuple[Form, str], ...] = (("json", JSON), ("index", PNG), ("overlay", OVERLAY))
+OFFERS: tuple[tuple[Form, str], ...] = (
+    ("json", JSON),
+    ("index", PNG),
+    ("overlay", OVERLAY),
+    ("coco", COCO),
+    ("hf", HUGGING_FACE),
+)
+_PICTURES = frozenset({"index", "overlay"})
 
 
 @dataclass(frozen=True)
@@ -26,11 +35,11 @@ class Answer:
 def choose(accept: str | None, form: Form | None) -> Answer | None:
     """The answer to send, or None where nothing on offer is acceptable.
 
-    A ``form`` asked for by name is sent whatever ``accept`` says (both pictures as ``image/png``). Otherwise each
+    A ``form`` asked for by name is sent whatever ``accept`` says, as ``image/png`` or ``application/json``. Otherwise each
     offer gets the weight of the most specific range that matches it; the heaviest wins, the earlier one on a tie.
     """
     if form is not None:
-        return Answer(form, JSON if form == "json" else PNG)
+        return Answer(form, PNG if form in _PICTURES else JSON)
     ranges = _ranges(accept) if accept and accept.strip() else {"*/*": 1.0}
     best: Answer | None = None
     heaviest = 0.0

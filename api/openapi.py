@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.negotiation import JSON, OVERLAY, PNG
+from pydantic import BaseModel
+
+from api.negotiation import COCO, HUGGING_FACE, JSON, OVERLAY, PNG
 from api.options import SegmentOptions
-from api.schemas import ErrorBody, SegmentSummary
+from api.schemas import CocoDocument, ErrorBody, HuggingFaceSegment, SegmentSummary
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGOI6jkBAALyAa/7JoUyAAAAAElFTkSuQmCC"
+"""A PNG of one pixel in base64: the image of the examples."""
 
 _MEANING = {
     400: "An empty or malformed body.",
+    401: "An API key is needed, or the one sent is not known.",
+    403: "The API key, the page's origin or the address to fetch is not allowed.",
     404: "No such model or path.",
     405: "The path exists, the method does not.",
     406: "None of the forms on offer is acceptable.",
     408: "The body did not arrive in time.",
+    409: "Not as things are: a name is taken, a model is built in, a job is not done.",
+    412: "The model has changed since.",
     413: "Too many bytes or pixels.",
     415: "Not an image, or an unsupported content type.",
     422: "An option or an image that cannot be used.",
+    429: "Too many requests; see Retry-After.",
     500: "A failure of the service; its log has the reason under the request id.",
+    502: "The address given could not be fetched.",
     503: "The queue is full; see Retry-After.",
     504: "The image took longer than the service allows.",
+    507: "The disk of the service is full, or cannot be written to.",
 }
 
 
@@ -39,16 +51,47 @@ def segment_operation() -> dict[str, Any]:
         schema = _schema(name)
         description = schema.pop("description")
         parameters.append({"name": name, "in": "query", "required": False, "description": description, "schema": schema})
+    options = {name: _schema(name) for name in SegmentOptions.model_fields}
     binary = {"type": "string", "format": "binary"}
-    form = {"type": "object", "required": ["image"], "properties": {"image": binary, **{name: _schema(name) for name in SegmentOptions.model_fields}}}
-    example = {"example": {"image": "(the bytes of photo.jpg)", "classes": 12, "crf": True}}
-    content: dict[str, Any] = {"multipart/form-data": {"schema": form, **example}}
-    content |= {kind: {"schema": binary} for kind in ("image/*", "application/octet-stream")}
-    return {"parameters": parameters, "requestBody": {"required": True, "description": "The image, as a form field or raw.", "content": content}}
+    encoded = {"type": "string", "format": "byte", "description": "The image file in base64, plain or as a data: URI."}
+    address = {"type": "string", "format": "uri", "description": "Fetched only from hosts that the operator has allowed."}
+    form = {"type": "object", "required": ["image"], "properties": {"image": binary, **options}}
+    members = {"type": "object", "properties": {"image": encoded, "url": address, "inputs": encoded, "parameters": {"type": "object"}, **options}}
+    members["oneOf"] = [{"required": ["image"]}, {"required": ["url"]}, {"required": ["inputs"]}]
+    content: dict[str, Any] = {
+        "multipart/form-data": {"schema": form, "example": {"image": "(the bytes of photo.jpg)", "classes": 12, "crf": True}},
+        JSON: {
+            "schema": members,
+            "examples": {
+                "base64": {"summary": "An image and options", "value": {"image": PIXEL, "classes": 12}},
+                "hugging_face": {"summary": "As the Hugging Face clients send it", "value": {"inputs": PIXEL, "parameters": {"format": "hf"}}},
+            },
+        },
+        **{kind: {"schema": binary} for kind in ("image/*", "application/octet-stream")},
+    }
+    return {"parameters": parameters, "requestBody": {"required": True, "description": "The image, as a form field, raw, or in JSON.", "content": content}}
 
 
 def segment_responses() -> dict[int | str, dict[str, Any]]:
-    """The three forms of success and the errors of ``POST /v1/segment``."""
+    """The forms of success and the errors of ``POST /v1/segment``."""
     picture = {"schema": {"type": "string", "format": "binary"}}
-    success = {"model": SegmentSummary, "description": "The segmented image in the form asked for.", "content": {JSON: {}, PNG: picture, OVERLAY: picture}}
-    return {200: success, **errors(400, 404, 406, 408, 413, 415, 422, 500, 503, 504)}
+    success = {
+        "model": SegmentSummary | CocoDocument | list[HuggingFaceSegment],
+        "description": "The segmented image in the form asked for; by `format`, COCO and Hugging Face come as application/json.",
+        "content": {
+            JSON: {},
+            PNG: picture,
+            OVERLAY: picture,
+            COCO: {"schema": _reference(CocoDocument)},
+            HUGGING_FACE: {"schema": _list_of(HuggingFaceSegment)},
+        },
+    }
+    return {200: success, **errors(400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 502, 503, 504)}
+
+
+def _reference(model: type[BaseModel]) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def _list_of(model: type[BaseModel]) -> dict[str, Any]:
+    return {"type": "array", "items": _reference(model)}

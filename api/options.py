@@ -1,8 +1,9 @@
-"""Options of a segmentation request, given in the query or as form fields."""
+"""Options of a segmentation request, given in the query, as form fields or in JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -25,13 +26,13 @@ class SegmentOptions(BaseModel):
     model: str | None = Field(default=None, max_length=64, description="Name of a model from `/v1/models`; the default one if absent.")
 
 
-def parse_options(query: Iterable[tuple[str, str]], fields: Iterable[tuple[str, str]]) -> SegmentOptions:
-    """Options from query parameters and form fields together.
+def parse_options(query: Iterable[tuple[str, str]], fields: Iterable[tuple[str, Any]]) -> SegmentOptions:
+    """Options from query parameters and from form fields or the members of a JSON object, together.
 
     Raises:
         ApiError: 422 that names the option: unknown, given twice, or with a value out of range.
     """
-    given: dict[str, str] = {}
+    given: dict[str, Any] = {}
     for name, value in (*query, *fields):
         if name not in SegmentOptions.model_fields:
             options = ", ".join(SegmentOptions.model_fields)

@@ -91,6 +91,8 @@ class ModelEntry(BaseModel):
     classes: int = Field(description="Number of classes unless a request asks for another.")
     max_classes: int
     confidence: bool = Field(description="Whether the model's file holds what confidence is told from.")
+    editable: bool = Field(description="Whether its classes can be edited in place; otherwise with `save_as`.")
+    removable: bool = Field(description="Whether it can be renamed and removed.")
 
 
 class ModelList(BaseModel):
@@ -113,6 +115,131 @@ class ModelDetail(ModelEntry):
 
     class_table: list[ModelClass]
     info: dict[str, Any]
+
+
+class CocoSize(BaseModel):
+    """A mask in COCO's compressed run-length code; `pycocotools.mask.decode` reads it."""
+
+    size: tuple[int, int] = Field(description="Height and width.")
+    counts: str
+
+
+class CocoAnnotation(BaseModel):
+    """One class of the image and where it is."""
+
+    id: int
+    image_id: int
+    category_id: int = Field(description="The class's value in the index PNG.")
+    segmentation: CocoSize
+    area: int = Field(ge=1)
+    bbox: tuple[int, int, int, int] = Field(description="Left, top, width, height.")
+    iscrowd: int = Field(description="1: COCO's word for a region given as run-length code.")
+    score: float = Field(ge=0, le=1)
+
+
+class CocoImage(BaseModel):
+    """The image of the request."""
+
+    id: int
+    width: int
+    height: int
+    file_name: str
+
+
+class CocoCategory(BaseModel):
+    """One class of the model, found here or not."""
+
+    id: int
+    name: str
+    supercategory: str
+
+
+class CocoDocument(BaseModel):
+    """The image as a COCO data set of its own, one annotation a class."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "images": [{"id": 1, "width": 4, "height": 2, "file_name": "image"}],
+                "categories": [{"id": 0, "name": "sky", "supercategory": ""}],
+                "annotations": [
+                    {
+                        "id": 1,
+                        "image_id": 1,
+                        "category_id": 0,
+                        "segmentation": {"size": [2, 4], "counts": "08"},
+                        "area": 8,
+                        "bbox": [0, 0, 4, 2],
+                        "iscrowd": 1,
+                        "score": 0.93,
+                    }
+                ],
+            }
+        }
+    )
+
+    images: list[CocoImage]
+    categories: list[CocoCategory]
+    annotations: list[CocoAnnotation]
+
+
+class HuggingFaceSegment(BaseModel):
+    """One entry of the list that the Hugging Face `image-segmentation` task answers with."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"label": "sky", "score": 0.93, "mask": "iVBORw0KGgo="}})
+
+    label: str
+    score: float = Field(ge=0, le=1)
+    mask: str = Field(description="A grey PNG of 0 and 255, in base64.")
+
+
+class OipServer(BaseModel):
+    """Server metadata of the Open Inference Protocol."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"name": "stego", "version": "0.1.0", "extensions": []}})
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class OipTensor(BaseModel):
+    """A tensor's name, type and shape; -1 is any size."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class OipModel(BaseModel):
+    """Model metadata of the Open Inference Protocol."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "name": "default",
+                "versions": ["5f1c0e92aa31b7d4"],
+                "platform": "stego",
+                "inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, -1, 3]}],
+                "outputs": [{"name": "labels", "datatype": "UINT8", "shape": [-1, -1]}],
+            }
+        }
+    )
+
+    name: str
+    versions: list[str] = Field(description="The model's fingerprint, which changes with every edit.")
+    platform: str
+    inputs: list[OipTensor]
+    outputs: list[OipTensor]
+
+
+class ModelReady(BaseModel):
+    """A model takes images."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"name": "default", "ready": True}})
+
+    name: str
+    ready: bool
 
 
 class Alive(BaseModel):

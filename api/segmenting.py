@@ -1,4 +1,4 @@
-"""The work of one request, from the bytes of an image to the bytes of an answer. Runs in a worker thread."""
+"""The work of one request, from the bytes of an image to its segmentation. Runs in a worker thread."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from api.negotiation import Answer
+from api.engine import Engine
 from api.options import SegmentOptions
 from api.schemas import Abstained, ClassArea, Ignored, SegmentSummary, Timing
 from stego_app.classes import IGNORED
-from stego_app.images import read_image
+from stego_app.images import image_size, read_image
 from ui.contract import SegmentationLike, SegmenterLike
 
 _DIGITS = 6  # of shares and scores: a pixel of a million still counts
@@ -19,27 +19,32 @@ _DIGITS = 6  # of shares and scores: a pixel of a million still counts
 
 @dataclass(frozen=True)
 class Job:
-    """Everything needed to answer one request."""
+    """Everything needed to segment one image. ``accepted``: when its request was taken, of `time.perf_counter`."""
 
     image: bytes
     segmenter: SegmenterLike
     model: str
     options: SegmentOptions
-    answer: Answer
     max_pixels: int
     accepted: float
 
+    @property
+    def granularity(self) -> int:
+        """Number of classes the model is cut into."""
+        return self.segmenter.default_classes if self.options.classes is None else self.options.classes
+
 
 @dataclass(frozen=True)
-class Result:
-    """The body of an answer and where the time went."""
+class Segmented:
+    """A segmented image: as it was found, and as it is shown, less what was withheld for its confidence."""
 
-    body: bytes
+    found: SegmentationLike
+    shown: SegmentationLike
     timing: Timing
 
 
-def segment(job: Job) -> Result:
-    """Decode, segment, and write the answer.
+def segment(job: Job, engine: Engine) -> Segmented:
+    """Decode the image and segment it.
 
     Raises:
         StegoError: an image that cannot be decoded, or an option the segmenter refuses.
@@ -48,35 +53,49 @@ def segment(job: Job) -> Result:
     image = read_image(job.image, name="image", max_pixels=job.max_pixels)
     decoded = time.perf_counter()
     options = job.options
-    segmentation = job.segmenter(image, classes=options.classes, crf=options.crf, flip=options.flip)
-    shown = segmentation if options.abstain is None else segmentation.abstaining(options.abstain)
-    if segmentation.has_confidence and job.answer.form == "json":
-        _ = segmentation.confidence  # part of the work whose time is told
+    found = engine.segment(job.segmenter, image, classes=options.classes, crf=options.crf, flip=options.flip)
+    shown = found if options.abstain is None else found.abstaining(options.abstain)
     segmented = time.perf_counter()
-    timing = Timing(queue=_ms(begun - job.accepted), decode=_ms(decoded - begun), segment=_ms(segmented - decoded))
-    if job.answer.form == "index":
-        body = shown.to_index_png()
-    elif job.answer.form == "overlay":
-        body = shown.to_overlay_png(options.alpha, options.fade)
-    else:
-        granularity = job.segmenter.default_classes if options.classes is None else options.classes
-        summary = summarise(segmentation, shown, model=job.model, granularity=granularity, timing=timing, abstain=options.abstain)
-        body = summary.model_dump_json().encode()
-    return Result(body, timing)
+    return Segmented(found, shown, Timing(queue=_ms(begun - job.accepted), decode=_ms(decoded - begun), segment=_ms(segmented - decoded)))
 
 
-def summarise(
-    segmentation: SegmentationLike, shown: SegmentationLike, *, model: str, granularity: int, timing: Timing, abstain: float | None = None
-) -> SegmentSummary:
-    """The JSON summary of ``shown``: ``segmentation``, less what was withheld for confidence below ``abstain``."""
+def pixels_of(job: Job) -> int:
+    """Pixels of the job's image, by its header."""
+    width, height = image_size(job.image, "image", job.max_pixels)
+    return width * height
+
+
+def summarise(job: Job, result: Segmented) -> SegmentSummary:
+    """The JSON summary of a segmented image."""
+    shown = result.shown
     labels = shown.labels
     height, width = labels.shape
-    areas = shown.areas()
+    ignored = int(np.count_nonzero(result.found.labels == IGNORED))
+    withheld = int(np.count_nonzero(labels == IGNORED)) - ignored
+    whole = result.found.image_confidence if result.found.has_confidence else None
+    below = job.options.abstain
+    return SegmentSummary(
+        width=width,
+        height=height,
+        model=job.model,
+        granularity=job.granularity,
+        classes=class_areas(shown),
+        ignored=Ignored(pixels=ignored, share=round(ignored / labels.size, _DIGITS)),
+        confidence=None if whole is None else _rounded(whole),
+        familiarity=_rounded(result.found.familiarity) if result.found.has_confidence else None,
+        abstained=None if below is None else Abstained(below=below, pixels=withheld, share=round(withheld / labels.size, _DIGITS)),
+        timing_ms=result.timing,
+    )
+
+
+def class_areas(shown: SegmentationLike) -> list[ClassArea]:
+    """The classes of an image with their areas and mean scores, largest first."""
+    labels = shown.labels
     length = int(labels.max(initial=0)) + 1
     pixels = np.bincount(labels.ravel(), minlength=length)
     scores = np.bincount(labels.ravel(), weights=shown.scores.ravel(), minlength=length)
     known = shown.class_confidence() if shown.has_confidence else {}
-    classes = [
+    return [
         ClassArea(
             id=area["label"],
             name=area["name"],
@@ -86,23 +105,8 @@ def summarise(
             score=_rounded(float(scores[area["label"]] / pixels[area["label"]])),
             confidence=_rounded(known[area["label"]]) if known else None,
         )
-        for area in areas
+        for area in shown.areas()
     ]
-    ignored = int(np.count_nonzero(segmentation.labels == IGNORED))
-    withheld = int(np.count_nonzero(labels == IGNORED)) - ignored
-    whole = segmentation.image_confidence if segmentation.has_confidence else None
-    return SegmentSummary(
-        width=width,
-        height=height,
-        model=model,
-        granularity=granularity,
-        classes=classes,
-        ignored=Ignored(pixels=ignored, share=round(ignored / labels.size, _DIGITS)),
-        confidence=None if whole is None else _rounded(whole),
-        familiarity=_rounded(segmentation.familiarity) if segmentation.has_confidence else None,
-        abstained=None if abstain is None else Abstained(below=abstain, pixels=withheld, share=round(withheld / labels.size, _DIGITS)),
-        timing_ms=timing,
-    )
 
 
 def _rounded(value: float) -> float:

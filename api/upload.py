@@ -1,8 +1,10 @@
-"""Reads the image of a request: a multipart file field, or the raw bytes. Nothing a client names touches the disk."""
+"""Reads the image of a request: a multipart file field, the raw bytes, or JSON. Nothing a client names touches the disk."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
@@ -10,25 +12,34 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from api.body import ENVELOPE
 from api.errors import ApiError
+from api.json_body import decode_image, is_json, read_json_object
 from stego_app.images import ImageError, TooManyPixelsError, image_size
 
+Fetch = Callable[[str], Awaitable[bytes]]
+
 _MAX_FIELDS = 16
-_WANTED = "send multipart/form-data with a file field 'image', or the image's bytes with a Content-Type of image/*"
+_WANTED = "send multipart/form-data with a file field 'image', the image's bytes with a Content-Type of image/*, or JSON with the image in base64"
 
 
 @dataclass(frozen=True)
 class Upload:
-    """The bytes of an image file and the form fields beside it."""
+    """The bytes of an image file and the options beside it: form fields, or members of the JSON object."""
 
     image: bytes
-    fields: tuple[tuple[str, str], ...]
+    fields: tuple[tuple[str, Any], ...]
 
 
-async def read_upload(request: Request, max_bytes: int) -> Upload:
-    """The image and form fields of ``request``.
+async def read_upload(request: Request, max_bytes: int, fetch: Fetch) -> Upload:
+    """The image and options of ``request``.
+
+    Args:
+        request: its body has not been read.
+        max_bytes: largest image file.
+        fetch: gives the image behind an address, or refuses.
 
     Raises:
-        ApiError: 415 for another content type, 400 for a malformed or empty body, 413 for a file above ``max_bytes``.
+        ApiError: 415 for another content type, 400 for a malformed or empty body, 413 for a file above ``max_bytes``,
+            422 for JSON that is not as expected.
     """
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
@@ -38,28 +49,63 @@ async def read_upload(request: Request, max_bytes: int) -> Upload:
         upload = await _read_multipart(request, max_bytes)
     elif media_type.startswith("image/") or media_type == "application/octet-stream":
         upload = Upload(await request.body(), ())
+    elif is_json(request):
+        upload = await _from_json(await read_json_object(request), fetch)
     else:
         got = f"Content-Type '{media_type[:60]}'" if media_type else "no Content-Type"
         raise ApiError(415, "unsupported_media_type", f"{got}: {_WANTED}")
-    if not upload.image:
-        raise ApiError(400, "empty_image", "image: 0 bytes; expected an image file", field="image")
-    if len(upload.image) > max_bytes:
-        raise ApiError(413, "too_large", f"image: {len(upload.image):,} bytes; at most {max_bytes:,} are allowed", field="image")
+    check_bytes(upload.image, max_bytes)
     return upload
 
 
-def check_header(image: bytes, max_pixels: int) -> None:
+def check_bytes(image: bytes, max_bytes: int, field: str = "image") -> None:
+    """Refuse an image file that is empty or too large.
+
+    Raises:
+        ApiError: 400 for no bytes, 413 for more than ``max_bytes``.
+    """
+    if not image:
+        raise ApiError(400, "empty_image", f"{field}: 0 bytes; expected an image file", field=field)
+    if len(image) > max_bytes:
+        raise ApiError(413, "too_large", f"{field}: {len(image):,} bytes; at most {max_bytes:,} are allowed", field=field)
+
+
+def check_header(image: bytes, max_pixels: int, field: str = "image") -> None:
     """Refuse what is not an image, or too large a one, by its header alone; no pixel is decoded.
 
     Raises:
         ApiError: 415 for what is not an image, 413 for more than ``max_pixels``.
     """
     try:
-        image_size(image, "image", max_pixels)
+        image_size(image, field, max_pixels)
     except TooManyPixelsError as error:
-        raise ApiError(413, "too_many_pixels", str(error), field="image") from error
+        raise ApiError(413, "too_many_pixels", str(error), field=field) from error
     except ImageError as error:
-        raise ApiError(415, "not_an_image", "image: not an image of a supported kind; expected JPEG, PNG, WebP, TIFF, BMP or GIF", field="image") from error
+        raise ApiError(415, "not_an_image", f"{field}: not an image of a supported kind; expected JPEG, PNG, WebP, TIFF, BMP or GIF", field=field) from error
+
+
+async def _from_json(document: dict[str, Any], fetch: Fetch) -> Upload:
+    """``{"image": base64, …options}``, ``{"url": address, …options}``, or as the Hugging Face clients send it, ``{"inputs": base64, "parameters": {…}}``.
+
+    Raises:
+        ApiError: none or several of the three, or parameters that are not an object.
+    """
+    sources = [name for name in ("image", "url", "inputs") if name in document]
+    if len(sources) != 1:
+        raise ApiError(422, "missing_image", "expected exactly one of 'image' (base64), 'inputs' (base64) and 'url'", field="image")
+    options = {name: value for name, value in document.items() if name != sources[0]}
+    if sources == ["inputs"]:
+        nested = options.pop("parameters", None) or {}
+        if not isinstance(nested, dict):
+            raise ApiError(422, "invalid_option", "parameters: expected an object", field="parameters")
+        image = decode_image(document["inputs"], "inputs")
+        return Upload(image, (*options.items(), *nested.items()))
+    if sources == ["url"]:
+        address = document["url"]
+        if not isinstance(address, str):
+            raise ApiError(422, "invalid_url", "url: expected a string", field="url")
+        return Upload(await fetch(address), tuple(options.items()))
+    return Upload(decode_image(document["image"], "image"), tuple(options.items()))
 
 
 class _InMemoryParser(MultiPartParser):

@@ -104,7 +104,7 @@ def test_an_option_given_twice(client: httpx.Client) -> None:
     check(client.post("/v1/segment?classes=3", files={"image": PHOTO}, data={"classes": "4"}), 422, "invalid_option", "classes")
 
 
-@pytest.mark.parametrize("content_type", [None, "text/plain", "application/json", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/jsonl", "application/x-www-form-urlencoded"])
 def test_other_content_types(client: httpx.Client, content_type: str | None) -> None:
     request = client.build_request("POST", "/v1/segment", content=PHOTO, headers={"Content-Type": content_type} if content_type else {})
     message = check(client.send(request), 415, "unsupported_media_type")
@@ -205,7 +205,7 @@ def test_wrong_method_or_path(client: httpx.Client, method: str, path: str, stat
 
 
 def test_an_unknown_model_is_told(client: httpx.Client) -> None:
-    assert "default, fine" in check(client.get("/v1/models/nope"), 404, "unknown_model", "name")
+    assert "default, fine" in check(client.get("/v1/models/nope"), 404, "unknown_model", "model")
 
 
 def test_a_failure_of_ours_hides_its_reason_but_names_its_id(caplog: pytest.LogCaptureFixture) -> None:

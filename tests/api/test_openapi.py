@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 from sample_photo import photo
 
+from api.negotiation import OFFERS
 from api.options import SegmentOptions
 from api.schemas import ErrorBody, ModelDetail, ModelList, SegmentSummary
 
@@ -22,13 +23,13 @@ def description(client: httpx.Client) -> dict[str, Any]:
 def test_every_path_and_every_form_is_described(client: httpx.Client) -> None:
     document = description(client)
     assert document["openapi"].startswith("3.1")
-    assert set(document["paths"]) == {"/v1/segment", "/v1/models", "/v1/models/{name}", "/v2/health/live", "/v2/health/ready", "/health"}
+    assert {"/v1/segment", "/v1/models", "/v1/models/{name}", "/v2", "/v2/health/live", "/v2/health/ready", "/health", "/metrics"} <= set(document["paths"])
     operation = document["paths"]["/v1/segment"]["post"]
     assert {parameter["name"] for parameter in operation["parameters"]} == set(SegmentOptions.model_fields)
     assert all(parameter["description"] for parameter in operation["parameters"])
-    assert set(operation["requestBody"]["content"]) == {"multipart/form-data", "image/*", "application/octet-stream"}
-    assert set(operation["responses"]["200"]["content"]) == {"application/json", "image/png", "image/vnd.stego.overlay+png"}
-    assert set(operation["responses"]) == {"200", "400", "404", "406", "408", "413", "415", "422", "500", "503", "504"}
+    assert set(operation["requestBody"]["content"]) == {"multipart/form-data", "application/json", "image/*", "application/octet-stream"}
+    assert set(operation["responses"]["200"]["content"]) == {media_type for _, media_type in OFFERS}
+    assert set(operation["responses"]) == set(["200", "400", "401", "403", "404", "406", "408", "413", "415", "422", "429", "500", "502", "503", "504"])
     identifiers = [route[method]["operationId"] for route in document["paths"].values() for method in route]
     assert len(set(identifiers)) == len(identifiers)
 

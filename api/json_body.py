@@ -1,0 +1,58 @@
+"""JSON bodies from clients: bounded, strict, and never a surprise to the rest of the service."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Any
+
+from fastapi import Request
+from pydantic_core import from_json
+
+from api.errors import ApiError
+
+_DATA_URI = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=.+-]+)*;base64,", re.ASCII)
+_SPACE = re.compile(r"\s+")
+
+
+async def read_json_object(request: Request) -> dict[str, Any]:
+    """The body of ``request``, which is one JSON object.
+
+    Raises:
+        ApiError: 400 for what is not JSON (or nested too deeply for anything we read), 422 for JSON that is not an object.
+    """
+    body = await request.body()
+    try:
+        document = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise ApiError(400, "bad_json", f"the body is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ApiError(422, "not_an_object", f"the body is {_kind(document)}; expected a JSON object")
+    return document
+
+
+def is_json(request: Request) -> bool:
+    """Whether the body is said to be JSON."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json"
+
+
+def decode_image(text: object, field: str) -> bytes:
+    """The bytes of an image given as base64, with or without ``data:…;base64,`` before it; line breaks are allowed.
+
+    Raises:
+        ApiError: 422 that names ``field``.
+    """
+    if not isinstance(text, str):
+        raise ApiError(422, "not_base64", f"{field}: {_kind(text)}; expected the image's bytes in base64, as a string", field=field)
+    start = _DATA_URI.match(text[:200])
+    try:
+        return base64.b64decode(_SPACE.sub("", text[start.end() if start else 0 :]), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ApiError(422, "not_base64", f"{field}: expected the image's bytes in base64, plain or as a data: URI", field=field) from error
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
+    return names.get(type(value), "of another kind")
