@@ -92,7 +92,7 @@ class Catalog:
                 raise StegoError(f"--model: '{name}' cannot be a model's name; expected 1 to 64 letters, digits, dots, dashes and underscores")
             if name in self._files and not self._files[name].is_file():
                 raise StegoError(f"--model {self._files[name]}: no such file")
-            _check_description(name, self.get(name))
+            _check_description(name, self._read(name))
 
     @property
     def default(self) -> str:
@@ -107,10 +107,18 @@ class Catalog:
         """The segmenter called ``name``, or the default. Reads its file where that is new or has changed, which takes a moment.
 
         Raises:
-            UnknownModelError: there is none of that name, or its file is gone.
-            StegoError: its file is damaged.
+            UnknownModelError: there is none of that name, or its file is gone or damaged.
         """
         name = name or self.default
+        try:
+            return self._read(name)
+        except UnknownModelError:
+            raise
+        except StegoError as error:
+            log.error("model '%s': %s", name, error)
+            raise UnknownModelError(f"model '{name}': its file cannot be read as a segmenter; the service's log has the reason") from error
+
+    def _read(self, name: str) -> SegmenterLike:
         if name in self._segmenters:
             return self._segmenters[name]
         path = self._path(name)

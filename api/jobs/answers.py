@@ -67,7 +67,8 @@ def need(service: JobService | None) -> JobService:
 
 async def drain(request: Request) -> None:
     """Read what a refused client still sends, for a short while: it would see a reset connection in place of the answer."""
-    with suppress(TimeoutError, ClientDisconnect, ApiError):
+    # RuntimeError is Starlette's word for a body that has been read to its end.
+    with suppress(TimeoutError, ClientDisconnect, ApiError, RuntimeError):
         async with asyncio.timeout(_DRAIN_SECONDS):
             async for _ in request.stream():
                 pass

@@ -1,46 +1,93 @@
-"""``GET /v1/models``: what the service can segment with."""
+"""``/v1/models``: what the service can segment with; renaming, removing, and editing classes."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
 
-from api.catalog import Catalog, UnknownModelError
-from api.errors import ApiError
+from fastapi import APIRouter, Header, Response
+
+from api.catalog import Catalog
+from api.editing import edited
+from api.jobs.answers import answering
 from api.openapi import errors
 from api.schemas import ModelClass, ModelDetail, ModelEntry, ModelList
+from api.schemas_jobs import EditRequest, NewName
+
+_TAG = {"headers": {"ETag": {"description": "Changes with the model; send it as `If-Match` when editing.", "schema": {"type": "string"}}}}
 
 
 def models_router(catalog: Catalog) -> APIRouter:
     """The routes, bound to the catalog."""
     router = APIRouter(prefix="/v1/models", tags=["models"])
 
+    # Functions, not coroutines: a file that has changed is read here, in a thread.
     @router.get("", summary="List the models", responses=errors(500))
-    async def list_models() -> ModelList:
+    def list_models() -> ModelList:
         """All models, the default one first."""
-        return ModelList(models=[_entry(catalog, name) for name in catalog.names()])
+        with answering():
+            return ModelList(models=[_entry(catalog, name) for name in catalog.names()])
 
-    @router.get("/{name}", summary="Describe a model", responses=errors(404, 500))
-    async def describe_model(name: str) -> ModelDetail:
+    @router.get("/{name}", summary="Describe a model", responses={200: _TAG, **errors(404, 500)})
+    def describe_model(name: str, response: Response) -> ModelDetail:
         """A model's classes (at its own granularity) and what is known of its making."""
-        try:
-            segmenter = catalog.get(name)
-        except UnknownModelError as error:
-            raise ApiError(404, "unknown_model", str(error), field="name") from error
-        classes = [
-            ModelClass(id=entry.label, name=entry.name, color="#{:02x}{:02x}{:02x}".format(*entry.color), share=entry.share)
-            for entry in segmenter.table().classes
-        ]
-        return ModelDetail(**_entry(catalog, name).model_dump(), class_table=classes, info=segmenter.info())
+        with answering():
+            return _detail(catalog, name, response)
+
+    @router.patch("/{name}", summary="Rename a model", responses={200: _TAG, **errors(404, 409, 422, 500, 507)})
+    def rename_model(name: str, new: NewName, response: Response) -> ModelDetail:
+        """Give a model of the models folder another name. Jobs that use it go on with it."""
+        with answering():
+            catalog.rename(name, new.name)
+            response.headers["Location"] = f"/v1/models/{new.name}"
+            return _detail(catalog, new.name, response)
+
+    @router.delete("/{name}", status_code=204, summary="Remove a model", responses=errors(404, 409, 500, 507))
+    def remove_model(name: str) -> None:
+        """Remove a model from the models folder. Jobs that use it go on with it."""
+        with answering():
+            catalog.remove(name)
+
+    created = {"model": ModelDetail, "description": "Saved as a new model.", **_TAG}
+
+    @router.post("/{name}/edits", summary="Edit a model's classes", responses={200: _TAG, 201: created, **errors(404, 409, 412, 422, 500, 507)})
+    def edit_model(
+        name: str,
+        request: EditRequest,
+        response: Response,
+        if_match: Annotated[str | None, Header(max_length=100, description="The model's `ETag`; refused with 412 if the model has changed since.")] = None,
+    ) -> ModelDetail:
+        """Rename, colour, merge, split or ignore classes, or undo that. The change is kept in the model's file, which command line, REST and page share."""
+        expected = None if if_match in (None, "*") else str(if_match).strip('"')
+        with answering():
+            place = catalog.edit(name, lambda segmenter: edited(segmenter, request), save_as=request.save_as, expected=expected)
+            if request.save_as is not None:
+                response.status_code = 201
+                response.headers["Location"] = f"/v1/models/{place}"
+            return _detail(catalog, place, response)
 
     return router
 
 
-def _entry(catalog: Catalog, name: str) -> ModelEntry:
+def _detail(catalog: Catalog, name: str, response: Response) -> ModelDetail:
+    entry = _entry(catalog, name)
+    tag = catalog.tag(name)
     segmenter = catalog.get(name)
+    if tag is not None:
+        response.headers["ETag"] = f'"{tag}"'
+    classes = [
+        ModelClass(id=found.label, name=found.name, color="#{:02x}{:02x}{:02x}".format(*found.color), share=found.share) for found in segmenter.table().classes
+    ]
+    return ModelDetail(**entry.model_dump(), class_table=classes, info=segmenter.info())
+
+
+def _entry(catalog: Catalog, name: str) -> ModelEntry:
+    facts = catalog.facts(name)
     return ModelEntry(
         name=name,
         default=name == catalog.default,
-        classes=segmenter.default_classes,
-        max_classes=segmenter.max_classes,
-        confidence=segmenter.has_confidence,
+        classes=facts.classes,
+        max_classes=facts.max_classes,
+        confidence=facts.confidence,
+        editable=facts.editable,
+        removable=facts.removable,
     )
