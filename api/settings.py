@@ -28,6 +28,7 @@ class ServiceSettings(BaseModel):
         upload_timeout: seconds a client may take to send a request's body.
         shutdown_grace: seconds that requests under way get to finish when the service is stopped.
         ui: mount the browser page at ``/``.
+        folder: a folder of images on this machine that visitors of the page may have segmented, and see; none unless given.
         keys: file of API keys (see `api.security.keys`); with it, or with the environment's STEGO_API_KEYS, every request needs one.
         rate: requests a minute that one key, or one address without a key, may make; no limit if None.
         cors_origins: origins whose pages may call the service from a browser, as "https://example.org"; none unless given.
@@ -54,6 +55,7 @@ class ServiceSettings(BaseModel):
     upload_timeout: float = Field(default=60.0, gt=0)
     shutdown_grace: int = Field(default=10, ge=0)
     ui: bool = True
+    folder: Path | None = None
     keys: Path | None = None
     rate: float | None = Field(default=None, gt=0)
     cors_origins: tuple[str, ...] = ()

@@ -1,26 +1,25 @@
-"""What the page does when something is clicked: plain functions over sittings, without layout."""
+"""What the tab "Segment" does when something is clicked: plain functions over sittings, without layout."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from models.errors import StegoError
 from stego_app.images import read_image
-from ui.contract import CatalogLike, SegmentationLike
-from ui.downloads import Downloads
+from ui.contract import SegmentationLike
+from ui.exports import Labelled, write_export
+from ui.held import Held
 from ui.pictures import Layers, Look, layers, reduce_picture, share_text
-from ui.sitting import Sitting, Sittings, begin, decode_again, edit, file_stem, undo
+from ui.sitting import Sitting, begin, decode_again, edit, file_stem, undo
+from ui.workshop import Workshop
 
-T = TypeVar("T")
-Runner = Callable[[Callable[[], Any]], Any]
-"""Calls a function where segmenting is meant to happen, e.g. on the service's worker, and returns its result."""
-
-_HELD_IMAGES = 6  # largest images held in memory at once, over all tabs
+Wipe = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+"""Two pictures of one size, the one before and the one after."""
 
 
 @dataclass(frozen=True)
@@ -36,49 +35,39 @@ class View:
 
 
 class Desk:
-    """The page's work, for all tabs.
+    """The tab's work, for all browsers."""
 
-    Args:
-        catalog: the segmenters on offer.
-        max_pixels: largest image taken.
-        files: folder for downloads, of this process alone.
-        run: where segmenting happens; at once, in the calling thread, if None.
-    """
+    def __init__(self, shop: Workshop) -> None:
+        self.shop = shop
+        self._sittings: Held[Sitting] = Held(shop.held_pixels)
 
-    def __init__(self, catalog: CatalogLike, *, max_pixels: int, files: Path, run: Runner | None = None) -> None:
-        self.catalog = catalog
-        self._max_pixels = max_pixels
-        self._run = run or (lambda work: work())
-        self._sittings = Sittings(max_pixels * _HELD_IMAGES)
-        self._downloads = Downloads(files)
-
-    def open(self, tab: str, path: Path, model: str, *, classes: int, crf: bool) -> Sitting:
+    def open(self, tab: str, path: Path, model: str, *, classes: int, crf: float) -> Sitting:
         """Segment the image file at ``path``.
 
         Raises:
             StegoError: not an image, too large, an unknown model, or no turn to be had.
         """
-        image = read_image(path, name=path.name, max_pixels=self._max_pixels)
-        segmenter = self.catalog.get(model)
+        image = read_image(path, name=path.name, max_pixels=self.shop.max_pixels)
+        segmenter = self.shop.catalog.get(model)
         before = self._sittings.get(tab)
-        return self._keep(tab, self._run(lambda: begin(image, path.name, model, segmenter, classes=classes, crf=crf, before=before)))
+        return self._sittings.put(tab, self.shop.run(lambda: begin(image, path, model, segmenter, classes=classes, crf=crf, before=before)))
 
-    def again(self, tab: str, *, classes: int, crf: bool) -> Sitting | None:
+    def again(self, tab: str, *, classes: int, crf: float) -> Sitting | None:
         """Decode at another granularity; None while there is no image."""
         sitting = self._sittings.get(tab)
         if sitting is None:
             return None
-        return self._keep(tab, self._run(lambda: decode_again(sitting, classes=classes, crf=crf)))
+        return self._sittings.put(tab, self.shop.run(lambda: decode_again(sitting, classes=classes, crf=crf)))
 
-    def edit(self, tab: str, operation: str, labels: list[int], name: str = "") -> Sitting:
-        """Rename, merge, split or ignore classes."""
+    def edit(self, tab: str, operation: str, labels: list[int], value: str = "") -> Sitting:
+        """Rename, recolour, merge, split or ignore classes."""
         sitting = self.need(tab)
-        return self._keep(tab, self._run(lambda: edit(sitting, operation, labels, name)))
+        return self._sittings.put(tab, self.shop.run(lambda: edit(sitting, operation, labels, value)))
 
     def undo(self, tab: str) -> Sitting:
         """Take back the latest edit."""
         sitting = self.need(tab)
-        return self._keep(tab, self._run(lambda: undo(sitting)))
+        return self._sittings.put(tab, self.shop.run(lambda: undo(sitting)))
 
     def find(self, tab: str) -> Sitting | None:
         """The sitting of ``tab``; None where there is no image (any more)."""
@@ -90,35 +79,53 @@ class Desk:
         Raises:
             StegoError: there is none (any more).
         """
-        sitting = self._sittings.get(tab)
-        if sitting is None:
-            raise StegoError("there is no image here (any more): drop it once again")
-        return sitting
+        return self._sittings.need(tab)
 
     def drop(self, tab: str) -> None:
         """Forget the image of ``tab`` and what it has downloaded."""
         self._sittings.drop(tab)
-        self._downloads.drop(tab)
+        self.shop.downloads.drop(tab)
 
     def download(self, tab: str, kind: str, look: Look) -> Path:
-        """Write a file for ``tab`` to fetch; it stays until the tab's next one, or until its image is dropped.
+        """Write a file for ``tab`` to fetch; it stays until the browser's next one, or until it leaves.
 
         Args:
-            kind: "index" (PNG with palette), "overlay" (JPEG), both at the image's own size, or "segmenter" (with this person's edits).
+            tab: the browser.
+            kind: one of `ui.exports.choices` (at the image's own size), or "segmenter" (with this person's edits).
+            look: how an overlay is drawn.
 
         Raises:
             StegoError: there is no image (any more), or the disk is full.
         """
         sitting = self.need(tab)
-        segmentation = sitting.segmentation
-        if kind == "index":
-            return self._downloads.write(tab, f"{sitting.stem}-classes.png", lambda path: path.write_bytes(segmentation.to_index_png()))
-        if kind == "overlay":
-            jpeg = segmentation.to_overlay_jpeg(look.alpha, fade=look.fade if segmentation.has_confidence else 0.0)
-            return self._downloads.write(tab, f"{sitting.stem}-overlay.jpg", lambda path: path.write_bytes(jpeg))
         if kind == "segmenter":
-            return self._downloads.write(tab, f"{file_stem(sitting.model)}-edited.safetensors", sitting.segmenter.save)
-        raise ValueError(kind)
+            return self.shop.downloads.write(tab, f"{file_stem(sitting.model)}-edited.safetensors", sitting.segmenter.save)
+        return write_export(self.shop.downloads, tab, kind, Labelled(sitting.path, sitting.stem, sitting.segmentation), look)
+
+    def save(self, tab: str, name: str) -> str:
+        """Keep the segmenter with this person's edits on the server as ``name``; one line that says how to use it.
+
+        Raises:
+            StegoError: there is no image (any more), no place to save, or a name that is taken or cannot be one.
+        """
+        sitting = self.need(tab)
+        if self.shop.save is None:
+            raise StegoError("this server keeps no models: download the segmenter instead")
+        name = name.strip()
+        self.shop.save(name, sitting.segmenter)
+        return f"Saved as **{name}**: the command line and REST use it from now on (`model={name}`)"
+
+    def wipe(self, tab: str, kind: str, look: Look) -> Wipe | None:
+        """Before and after: the "photo" and its overlay, or the overlay with rough "borders" and with sharpened ones; None without an image."""
+        sitting = self.find(tab)
+        if sitting is None:
+            return None
+        size = (sitting.picture.shape[0], sitting.picture.shape[1])
+        after = reduce_picture(sitting.segmentation.overlay(look.alpha), size)
+        if kind == "photo":
+            return sitting.picture, after
+        rough = self.shop.run(lambda: sitting.segmenter.decode(sitting.encoded, classes=sitting.classes, crf=0.0))
+        return reduce_picture(rough.overlay(look.alpha), size), after
 
     def view(self, sitting: Sitting, look: Look) -> View:
         """What to show of ``sitting``; nothing is faded where its segmenter cannot tell confidence."""
@@ -138,10 +145,6 @@ class Desk:
             choices=[(f"{area['name']} · {share_text(area['share'])}", int(area["label"])) for area in areas],
             own_edits=sitting.own_edits,
         )
-
-    def _keep(self, tab: str, sitting: Sitting) -> Sitting:
-        self._sittings.put(tab, sitting)
-        return sitting
 
 
 def _confidence(segmentation: SegmentationLike) -> str:

@@ -37,6 +37,9 @@ class Downloads:
         except OSError as error:
             shutil.rmtree(place, ignore_errors=True)
             raise StegoError(f"{name}: cannot be written on the server ({error.strerror or error})") from error
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
         with self._lock:
             before, self._latest[tab] = self._latest.get(tab), place
         _remove(before)

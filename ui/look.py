@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ui.offline  # noqa: F401 - before Gradio
+from ui.script import PICK
 
 import gradio as gr  # isort: skip
 
@@ -42,18 +43,24 @@ def theme() -> gr.themes.Base:
 
 CSS = """
 .gradio-container { width: 100% !important; max-width: 1240px !important; margin: 0 auto !important; }
-#head { padding: 10px 2px 2px; }
+#top { align-items: center; flex-wrap: wrap; gap: 10px; }
+#head { padding: 10px 2px 2px; flex: 1 1 420px; }
 #head h1 { font-size: 1.55rem; font-weight: 650; letter-spacing: -.015em; margin: 0 0 2px; }
 #head p { margin: 0; color: var(--body-text-color-subdued); }
 .dark { --color-accent: var(--primary-400); }
-#status *, #foot p { color: var(--body-text-color-subdued); }
-#status { min-height: 1.5em; padding: 0 2px; font-variant-numeric: tabular-nums; }
-#status p, #foot p { margin: 0; font-size: .9rem; }
+.lead { padding: 2px; }
+.lead p { margin: 0; }
+.status *, #foot p { color: var(--body-text-color-subdued); }
+.status { min-height: 1.5em; padding: 0 2px; font-variant-numeric: tabular-nums; }
+.status p, #foot p { margin: 0; font-size: .9rem; }
+.status strong { color: var(--body-text-color); }
 #foot { padding: 10px 2px 18px; }
 #segments .empty, #overlay .empty { min-height: 320px; flex-direction: column; gap: 10px; }
 #segments .empty::after, #overlay .empty::after { content: "The segments will appear here"; color: var(--body-text-color-subdued); font-size: .95rem; }
 #segments:not(.fullscreen) .image-container > img { max-height: min(72vh, 660px); object-fit: contain; }
-#overlay:not(.fullscreen) img { max-height: min(72vh, 660px); }
+#segments .image-container, .clickable img, #overlay img { cursor: pointer; }
+.clickable img { cursor: crosshair; }
+#overlay:not(.fullscreen) img, #pair-view-0 img, #pair-view-1 img { max-height: min(72vh, 660px); }
 #segments .legend { gap: 6px; padding: 10px; justify-content: flex-start; flex-wrap: wrap; }
 #segments .legend-item { padding: 3px 9px; border-radius: 999px; font-size: .88rem; font-variant-numeric: tabular-nums; cursor: pointer; }
 #examples .label { font-size: .88rem; color: var(--body-text-color-subdued); }
@@ -63,10 +70,19 @@ CSS = """
 #examples .gallery-item img { width: 100%; height: 100%; object-fit: cover; }
 .tight { gap: 8px !important; align-items: stretch; }
 #rename { height: auto; }
+#take-away, #album-take-away { padding: 10px; }
+#folder-progress progress { width: 100%; height: 8px; accent-color: var(--primary-600); }
+#folder-progress p { margin: 2px 0 0; font-size: .9rem; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
+#album-legend ul.classes { list-style: none; margin: 0; padding: 0; display: grid; gap: 4px; }
+#album-legend ul.classes li { display: grid; grid-template-columns: minmax(80px, 160px) 1fr 52px; gap: 10px; align-items: center; font-size: .9rem; }
+#album-legend .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+#album-legend .track { background: var(--background-fill-secondary); border-radius: 4px; height: 12px; overflow: hidden; }
+#album-legend .bar { display: block; height: 100%; }
+#album-legend .share { text-align: right; font-variant-numeric: tabular-nums; color: var(--body-text-color-subdued); }
 :focus-visible { outline: 2px solid var(--primary-600) !important; outline-offset: 2px; }
 @media (max-width: 700px) {
-  #board { display: flex; flex-direction: column; }
-  #left, #right { display: contents; }
+  .board { display: flex; flex-direction: column; }
+  .left, .right { display: contents !important; }
   #photo-part { order: 1; } #result-part { order: 2; } #settings-part { order: 3; } #editing-part { order: 4; }
   .gradio-container { padding: 8px !important; }
   .gradio-container main.fillable { padding: 8px !important; }
@@ -75,4 +91,4 @@ CSS = """
 }
 """
 
-HEAD = '<meta name="color-scheme" content="light dark"><meta name="robots" content="noindex">'
+HEAD = f'<meta name="color-scheme" content="light dark"><meta name="robots" content="noindex"><script>{PICK}</script>'

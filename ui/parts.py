@@ -1,4 +1,4 @@
-"""The components of the page and how a result fills them."""
+"""The components of the tab "Segment" and how a result fills them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from typing import Any
 
 import ui.offline  # noqa: F401 - before Gradio
 from stego_app.demo_images import example_images
-from ui.contract import CatalogLike, SegmenterLike
+from ui.contract import SegmenterLike
 from ui.desk import View
+from ui.exports import PNG, choices
+from ui.wiring import Updates
+from ui.workshop import Workshop
 
 import gradio as gr  # isort: skip
 
-Updates = dict[Any, Any]
-"""New values or properties, by component."""
+SEGMENTS, OVERLAY, WIPE = "segments", "overlay", "wipe"
 
 
 def granularity(segmenter: SegmenterLike) -> dict[str, Any]:
@@ -29,29 +31,34 @@ def fading(segmenter: SegmenterLike) -> dict[str, Any]:
     return {"value": 0, "interactive": known, "info": "Take colour from where the segments are not to be trusted" if known else missing}
 
 
-class Parts:
-    """The components of the page, laid out as they are made; on a phone, styles put the segments before the settings."""
+def sharpening(**options: Any) -> gr.Slider:
+    """The slider of the CRF's strength."""
+    return gr.Slider(0, 2, 1, step=0.25, label="Sharpen borders", **options)
 
-    def __init__(self, catalog: CatalogLike) -> None:
-        with gr.Row(elem_id="board"):
-            with gr.Column(scale=2, min_width=300, elem_id="left"):
+
+class Parts:
+    """The components, laid out as they are made; on a phone, styles put the segments before the settings."""
+
+    def __init__(self, shop: Workshop) -> None:
+        with gr.Row(elem_classes="board"):
+            with gr.Column(scale=2, min_width=300, elem_classes="left"):
                 with gr.Column(elem_id="photo-part"):
                     self._photo()
                 with gr.Column(elem_id="settings-part"):
-                    self._settings(catalog)
-            with gr.Column(scale=3, min_width=320, elem_id="right"):
+                    self._settings(shop.catalog.get())
+            with gr.Column(scale=3, min_width=320, elem_classes="right"):
                 with gr.Column(elem_id="result-part"):
                     self._result()
                 with gr.Column(visible=False, elem_id="editing-part") as self.work:
                     self._editing()
-                    self._downloads()
+                    self._downloads(can_save=shop.save is not None)
 
     def _photo(self) -> None:
         self.image = gr.Image(
             label="Photo",
             type="filepath",
             sources=["upload", "clipboard"],
-            height=320,
+            height=300,
             buttons=["fullscreen"],
             placeholder="Drop a photo here\nor click to choose one",
             alt_text="The photo",
@@ -62,19 +69,26 @@ class Parts:
 
     def _result(self) -> None:
         with gr.Tabs():
-            with gr.Tab("Segments"):
+            with gr.Tab("Segments") as self.segments_tab:
                 self.segments = gr.AnnotatedImage(show_label=False, format="jpeg", elem_id="segments")
-            with gr.Tab("Overlay"):
+            with gr.Tab("Overlay") as self.overlay_tab:
                 self.overlay = gr.Image(
                     show_label=False, interactive=False, format="jpeg", buttons=["fullscreen"], alt_text="The photo, tinted by class", elem_id="overlay"
                 )
-        self.status = gr.Markdown("", elem_id="status")
+            with gr.Tab("Before / after") as self.wipe_tab:
+                self.wipe = gr.ImageSlider(show_label=False, interactive=False, format="jpeg", buttons=["fullscreen"], max_height=660, elem_id="wipe")
+                self.wipe_kind = gr.Radio(
+                    [("Photo | segments", "photo"), ("Rough | sharpened borders", "borders")],
+                    value="photo",
+                    show_label=False,
+                    container=False,
+                    elem_id="wipe-kind",
+                )
+        self.shown = gr.State(SEGMENTS)  # which of the three: the last is drawn only while it is looked at
+        self.status = gr.Markdown("", elem_id="status", elem_classes="status")
 
-    def _settings(self, catalog: CatalogLike) -> None:
-        segmenter = catalog.get()
-        names = catalog.names()
+    def _settings(self, segmenter: SegmenterLike) -> None:
         with gr.Group():
-            self.model = gr.Dropdown(names, value=catalog.default, label="Model", visible=len(names) > 1, elem_id="model")
             self.classes = gr.Slider(
                 **granularity(segmenter),
                 step=1,
@@ -82,32 +96,44 @@ class Parts:
                 info="Into how many classes the model divides the world",
                 elem_id="classes",
             )
-            self.crf = gr.Checkbox(True, label="Sharpen borders", info="Follow the edges of the photo (dense CRF); slower", elem_id="crf")
+            self.crf = sharpening(info="How closely to follow the edges of the photo (dense CRF); 0 leaves the patches as they are", elem_id="crf")
             self.alpha = gr.Slider(0, 1, 0.6, step=0.05, label="Colour strength", elem_id="alpha")
             self.fade = gr.Slider(0, 1, step=0.05, label="Fade uncertain", elem_id="fade", **fading(segmenter))
 
     def _editing(self) -> None:
-        self.chosen = gr.Dropdown([], multiselect=True, label="Edit classes", info="Click the legend, or the picture under Overlay", elem_id="chosen")
+        self.chosen = gr.Dropdown([], multiselect=True, label="Edit classes", info="Click a segment in the picture, or its name below it", elem_id="chosen")
         with gr.Row(elem_classes="tight"):
-            self.name = gr.Textbox(placeholder="New name", show_label=False, container=False, max_length=80, scale=3, min_width=140, elem_id="name")
+            self.name = gr.Textbox(
+                placeholder="New name", label="New name", show_label=False, container=False, max_length=80, scale=3, min_width=140, elem_id="name"
+            )
             self.rename = gr.Button("Rename", variant="primary", size="md", scale=1, min_width=90, elem_id="rename")
         with gr.Row(elem_classes="tight"):
             self.merge = gr.Button("Merge", size="md", min_width=70, elem_id="merge")
             self.split = gr.Button("Split", size="md", min_width=70, elem_id="split")
             self.ignore = gr.Button("Ignore", size="md", min_width=70, elem_id="ignore")
             self.undo = gr.Button("Undo", size="md", min_width=70, interactive=False, elem_id="undo")
-
-    def _downloads(self) -> None:
         with gr.Row(elem_classes="tight"):
-            self.index = gr.Button("Download classes (PNG)", size="md", min_width=140, elem_id="index-file")
-            self.overlay_jpeg = gr.Button("Download overlay (JPEG)", size="md", min_width=140, elem_id="overlay-file")
-            self.segmenter = gr.Button("Download segmenter", size="md", min_width=140, elem_id="segmenter-file")
+            self.color = gr.ColorPicker("#1f9d8f", label="Colour", show_label=False, container=False, scale=0, min_width=60, elem_id="color")
+            self.recolour = gr.Button("Recolour", size="md", scale=0, min_width=110, elem_id="recolour")
+
+    def _downloads(self, *, can_save: bool) -> None:
+        with gr.Group(elem_id="take-away"):
+            with gr.Row(elem_classes="tight"):
+                self.format = gr.Dropdown(choices(), value=PNG, label="Take the segments away as", scale=3, min_width=200, elem_id="format")
+                self.download = gr.Button("Download", size="md", scale=1, min_width=110, elem_id="download")
+            with gr.Row(elem_classes="tight"):
+                self.save_name = gr.Textbox(
+                    placeholder="my-classes", label="Keep the edited classes as", max_length=64, scale=3, min_width=200, visible=can_save, elem_id="save-name"
+                )
+                self.save = gr.Button("Save on this server", size="md", scale=1, min_width=150, visible=can_save, elem_id="save")
+                self.segmenter = gr.Button("Download segmenter", size="md", scale=1, min_width=150, elem_id="segmenter-file")
+            self.saved = gr.Markdown("", elem_id="saved", elem_classes="status")
         self.file = gr.File(visible=False)  # holds what a button has had written, for the browser to fetch
 
     @property
     def all(self) -> list[Any]:
         """Every component that an event may change; a handler returns those it does."""
-        result = [self.segments, self.overlay, self.status, self.work, self.chosen, self.name, self.undo]
+        result = [self.segments, self.overlay, self.wipe, self.status, self.work, self.chosen, self.name, self.undo, self.saved]
         return [self.image, self.classes, self.fade, *result]
 
     def show(self, view: View, *, keep_choice: bool = False) -> Updates:
@@ -120,9 +146,10 @@ class Parts:
             self.undo: gr.Button(f"Undo ({view.own_edits})" if view.own_edits else "Undo", interactive=view.own_edits > 0),
         }
         if not keep_choice:
-            updates |= {self.chosen: gr.Dropdown(choices=view.choices, value=[]), self.name: ""}
+            updates |= {self.chosen: gr.Dropdown(choices=view.choices, value=[]), self.name: "", self.saved: ""}
         return updates
 
     def clear(self) -> Updates:
         """Updates for no image at all."""
-        return {self.segments: None, self.overlay: None, self.status: "", self.work: gr.Column(visible=False), self.chosen: gr.Dropdown(choices=[], value=[])}
+        nothing = dict.fromkeys((self.segments, self.overlay, self.wipe))
+        return {**nothing, self.status: "", self.work: gr.Column(visible=False), self.chosen: gr.Dropdown(choices=[], value=[])}

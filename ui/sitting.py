@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,24 +24,26 @@ class Sitting:
         model: name of the segmenter in the catalog.
         segmenter: that segmenter, with this person's edits.
         given_edits: number of edits it came with, which undo leaves alone.
-        stem: name of the image for downloads, harmless in any file system.
+        path: of the image, as uploaded; it may be gone after a while.
+        stem: its name for downloads, harmless in any file system.
         encoded: the image's features, opaque.
         picture: (h, w, 3) uint8, the image at the size of a screen.
         segmentation: at the image's own size.
         classes: granularity.
-        crf: whether borders are refined.
+        crf: how strongly borders are refined, 0 to 2.
         seconds: that the last step took.
     """
 
     model: str
     segmenter: SegmenterLike
     given_edits: int
+    path: Path
     stem: str
     encoded: Any
     picture: npt.NDArray[np.uint8]
     segmentation: SegmentationLike
     classes: int
-    crf: bool
+    crf: float
     seconds: float
 
     @property
@@ -69,7 +69,9 @@ class Sitting:
         return label if label < len(self.segmentation.names) else None
 
 
-def begin(image: npt.NDArray[np.uint8], name: str, model: str, segmenter: SegmenterLike, *, classes: int, crf: bool, before: Sitting | None = None) -> Sitting:
+def begin(
+    image: npt.NDArray[np.uint8], path: Path, model: str, segmenter: SegmenterLike, *, classes: int, crf: float, before: Sitting | None = None
+) -> Sitting:
     """Encode ``image`` and segment it. Edits made on ``before``, an earlier image with the same model, stay."""
     begun = time.perf_counter()
     given_edits = len(segmenter.edits)
@@ -79,10 +81,10 @@ def begin(image: npt.NDArray[np.uint8], name: str, model: str, segmenter: Segmen
     encoded = segmenter.encode(image)
     segmentation = segmenter.decode(encoded, classes=classes, crf=crf)
     picture = reduce_picture(image, screen_size(*image.shape[:2]))
-    return Sitting(model, segmenter, given_edits, file_stem(name), encoded, picture, segmentation, classes, crf, time.perf_counter() - begun)
+    return Sitting(model, segmenter, given_edits, path, file_stem(path.name), encoded, picture, segmentation, classes, crf, time.perf_counter() - begun)
 
 
-def decode_again(sitting: Sitting, *, classes: int, crf: bool) -> Sitting:
+def decode_again(sitting: Sitting, *, classes: int, crf: float) -> Sitting:
     """The same image at another granularity, or with the CRF switched; its features are not computed again."""
     begun = time.perf_counter()
     classes = _in_range(classes, sitting.segmenter)
@@ -90,11 +92,17 @@ def decode_again(sitting: Sitting, *, classes: int, crf: bool) -> Sitting:
     return replace(sitting, segmentation=segmentation, classes=classes, crf=crf, seconds=time.perf_counter() - begun)
 
 
-def edit(sitting: Sitting, operation: str, labels: list[int], name: str = "") -> Sitting:
-    """Rename, merge, split or ignore the classes with ``labels``.
+def edit(sitting: Sitting, operation: str, labels: list[int], value: str = "") -> Sitting:
+    """Rename, recolour, merge, split or ignore the classes with ``labels``.
+
+    Args:
+        sitting: the state so far.
+        operation: which of these.
+        labels: of the classes chosen.
+        value: the new name, or the new colour as a colour picker gives it.
 
     Raises:
-        StegoError: no class is chosen, the wrong number of them, or a name that cannot be one.
+        StegoError: no class is chosen, the wrong number of them, or a name or colour that cannot be one.
     """
     table = sitting.segmenter.table(sitting.classes)
     groups = [table.leaves_of(label) for label in labels]
@@ -111,12 +119,22 @@ def edit(sitting: Sitting, operation: str, labels: list[int], name: str = "") ->
     elif len(groups) > 1:
         raise StegoError(f"choose a single class to {operation}")
     elif operation == "rename":
-        segmenter = sitting.segmenter.rename(groups[0], name)
+        segmenter = sitting.segmenter.rename(groups[0], value)
+    elif operation == "recolour":
+        segmenter = sitting.segmenter.recolour(groups[0], picked_color(value))
     elif operation == "split":
         segmenter = sitting.segmenter.split(groups[0])
     else:
         raise ValueError(operation)
     return decode_again(replace(sitting, segmenter=segmenter), classes=sitting.classes, crf=sitting.crf)
+
+
+def picked_color(text: str) -> str:
+    """A colour picker's text as ``#rrggbb``: pickers also say ``rgba(31, 157, 143.5, 1)``. Other text is given back as it is, to be refused."""
+    numbers = re.fullmatch(r"rgba?\(\s*([\d.]+)[\s,]+([\d.]+)[\s,]+([\d.]+)[^)]*\)", text.strip())
+    if numbers is None:
+        return text.strip()
+    return "#" + "".join(f"{min(255, round(float(value))):02x}" for value in numbers.groups())
 
 
 def undo(sitting: Sitting) -> Sitting:
@@ -133,41 +151,6 @@ def undo(sitting: Sitting) -> Sitting:
 def file_stem(name: str) -> str:
     """A file name's stem reduced to letters, digits, dashes and underscores; at most 40 characters."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).stem).strip("-")[:40] or "image"
-
-
-class Sittings:
-    """Sittings by browser tab; the longest unused are let go so that memory stays bounded.
-
-    Args:
-        max_pixels: pixels of all images held at once; the latest sitting is always held.
-    """
-
-    def __init__(self, max_pixels: int) -> None:
-        self._max_pixels = max_pixels
-        self._held: OrderedDict[str, Sitting] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, tab: str) -> Sitting | None:
-        """The sitting of ``tab``, if it is still held."""
-        with self._lock:
-            if tab in self._held:
-                self._held.move_to_end(tab)
-            return self._held.get(tab)
-
-    def put(self, tab: str, sitting: Sitting) -> None:
-        """Hold ``sitting`` for ``tab``."""
-        with self._lock:
-            self._held[tab] = sitting
-            self._held.move_to_end(tab)
-            total = sum(held.pixels for held in self._held.values())
-            while total > self._max_pixels and len(self._held) > 1:
-                _, gone = self._held.popitem(last=False)
-                total -= gone.pixels
-
-    def drop(self, tab: str) -> None:
-        """Let go of the sitting of ``tab``."""
-        with self._lock:
-            self._held.pop(tab, None)
 
 
 def _in_range(classes: int, segmenter: SegmenterLike) -> int:

@@ -23,7 +23,7 @@ def call(url: str, image: Any, *others: Any) -> str:
     photo_id = next(entry["id"] for entry in config["components"] if entry["props"].get("elem_id") == "photo")
     function = next(entry for entry in config["dependencies"] if [photo_id, "change"] in entry["targets"])
     session = uuid.uuid4().hex
-    body = {"data": [image, *(others or ("default", 9, True, 0.5, 0.0))], "fn_index": function["id"], "session_hash": session, "trigger_id": photo_id}
+    body = {"data": [image, *(others or ("default", 9, 1.0, 0.5, 0.0))], "fn_index": function["id"], "session_hash": session, "trigger_id": photo_id}
     joined = httpx.post(f"{url}/gradio_api/queue/join", json=body)
     if joined.status_code != 200:
         return joined.text
@@ -57,8 +57,8 @@ def test_no_other_component_is_a_way_round(page_url: str, tmp_path: Path) -> Non
     secret = tmp_path / "secret.png"
     secret.write_bytes(photo())
     path = httpx.post(f"{page_url}/gradio_api/upload", files={"files": ("a.png", photo(), "image/png")}).json()[0]
-    for position in range(1, 5):
-        data: list[Any] = [{"path": path, "meta": FILE}, "default", 9, True, 0.5]
+    for position in range(1, 6):
+        data: list[Any] = [{"path": path, "meta": FILE}, "default", 9, 1.0, 0.5, 0.0]
         data[position] = {"path": str(secret), "meta": FILE}
         assert '"success":false' in call(page_url, *data)
 
