@@ -13,6 +13,7 @@ from api.batching import Batcher
 from api.body import BodyLimit, BodyRule
 from api.catalog import Catalog, load_catalog, model_folder
 from api.context import RequestContext
+from api.dialects.xanylabeling import XAnyLabelingPaths
 from api.engine import Engine
 from api.errors import install_error_handlers
 from api.inference import Inference
@@ -23,10 +24,12 @@ from api.routes.fit import fit_router
 from api.routes.health import health_router
 from api.routes.inference_protocol import inference_protocol_router
 from api.routes.jobs import jobs_router
+from api.routes.label_studio import label_studio_router
 from api.routes.metrics import metrics_router
 from api.routes.models import models_router
 from api.routes.segment import segment_router
 from api.routes.unknown import unknown_router
+from api.routes.xanylabeling import xanylabeling_router
 from api.security.install import install_security
 from api.settings import ServiceSettings
 from api.worker import InferenceWorker
@@ -80,6 +83,8 @@ def create_app(settings: ServiceSettings | None = None, segmenters: Mapping[str,
         health_router(catalog, worker),
         inference_protocol_router(catalog),
         metrics_router(metrics),
+        label_studio_router(inference),
+        xanylabeling_router(inference),
     ):
         app.include_router(router)
         known += router.routes
@@ -92,6 +97,7 @@ def create_app(settings: ServiceSettings | None = None, segmenters: Mapping[str,
     archive = BodyRule(settings.jobs.archive_bytes, settings.jobs.archive_timeout, field="images")
     app.add_middleware(BodyLimit, rule=BodyRule(settings.max_bytes, settings.upload_timeout), rules={"/v1/jobs": archive, "/v1/fit": archive})
     install_security(app, settings)
+    app.add_middleware(XAnyLabelingPaths)
     app.add_middleware(RequestContext, stopping=app.state.stopping, answered=metrics.answered)
     return app
 

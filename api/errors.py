@@ -29,7 +29,13 @@ class ApiError(HTTPException):
 
 def error_body(code: str, message: str, *, field: str | None = None, request_id: str | None = None) -> dict[str, Any]:
     """The JSON object of an error; ``message`` is brought to one line."""
-    return {"error": {"code": code, "message": " ".join(message.split()), "field": field, "request_id": request_id}}
+    # A client's own words may be repeated here, and JSON can smuggle in halves of characters that no answer can be written with.
+    shown = None if field is None else _writable(field)
+    return {"error": {"code": code, "message": _writable(" ".join(message.split())), "field": shown, "request_id": request_id}}
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def error_response(request: Request, error: ApiError) -> JSONResponse:

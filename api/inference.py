@@ -92,12 +92,13 @@ class Inference:
             raise ApiError(422, "invalid_request", str(error)) from error
 
     async def fetch(self, address: str) -> bytes:
-        """The image behind ``address``, if fetching from there is allowed.
+        """The image behind ``address``, if fetching from there is allowed; a path alone is one of the operator's Label Studio.
 
         Raises:
             ApiError: 403 where it is not, 422 where the address is none, 413 for too large a file, 502 where it cannot be had.
         """
         try:
-            return await run_in_threadpool(self._fetcher.fetch, address)
+            fetch = self._fetcher.from_label_studio if address.startswith("/") else self._fetcher.fetch
+            return await run_in_threadpool(fetch, address)
         except FetchError as error:
             raise ApiError(error.status, error.code, str(error), field="url") from error

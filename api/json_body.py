@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from api.errors import ApiError
+
+M = TypeVar("M", bound=BaseModel)
 
 _DATA_URI = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=.+-]+)*;base64,", re.ASCII)
 _SPACE = re.compile(r"\s+")
@@ -51,6 +54,20 @@ def decode_image(text: object, field: str) -> bytes:
         return base64.b64decode(_SPACE.sub("", text[start.end() if start else 0 :]), validate=True)
     except (binascii.Error, ValueError) as error:
         raise ApiError(422, "not_base64", f"{field}: expected the image's bytes in base64, plain or as a data: URI", field=field) from error
+
+
+def validated(model: type[M], document: dict[str, Any]) -> M:
+    """``document`` as a model.
+
+    Raises:
+        ApiError: 422 that names the member that is not as expected.
+    """
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])[:100]
+        raise ApiError(422, "invalid_request", f"{field}: {first['msg']}", field=field) from error
 
 
 def _kind(value: object) -> str:

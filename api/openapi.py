@@ -37,7 +37,12 @@ _MEANING = {
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route for these statuses."""
-    return {status: {"model": ErrorBody, "description": _MEANING[status]} for status in statuses}
+    return meanings(ErrorBody, *statuses)
+
+
+def meanings(model: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The same with errors of another form."""
+    return {status: {"model": model, "description": _MEANING[status]} for status in statuses}
 
 
 def _schema(name: str) -> dict[str, Any]:
@@ -56,7 +61,10 @@ def segment_operation() -> dict[str, Any]:
     encoded = {"type": "string", "format": "byte", "description": "The image file in base64, plain or as a data: URI."}
     address = {"type": "string", "format": "uri", "description": "Fetched only from hosts that the operator has allowed."}
     form = {"type": "object", "required": ["image"], "properties": {"image": binary, **options}}
-    members = {"type": "object", "properties": {"image": encoded, "url": address, "inputs": encoded, "parameters": {"type": "object"}, **options}}
+    members: dict[str, Any] = {
+        "type": "object",
+        "properties": {"image": encoded, "url": address, "inputs": encoded, "parameters": {"type": "object"}, **options},
+    }
     members["oneOf"] = [{"required": ["image"]}, {"required": ["url"]}, {"required": ["inputs"]}]
     content: dict[str, Any] = {
         "multipart/form-data": {"schema": form, "example": {"image": "(the bytes of photo.jpg)", "classes": 12, "crf": True}},
@@ -87,6 +95,20 @@ def segment_responses() -> dict[int | str, dict[str, Any]]:
         },
     }
     return {200: success, **errors(400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 502, 503, 504)}
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """The description of a body that is read by hand and validated as ``model``."""
+    schema = model.model_json_schema(by_alias=True)
+    return {"requestBody": {"required": True, "content": {JSON: {"schema": _inlined(schema, schema.pop("$defs", {}))}}}}
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """``schema`` with its references replaced by what they refer to: the description's own list of schemas does not know them."""
+    if isinstance(schema, dict):
+        name = str(schema.get("$ref", "")).rpartition("/")[2]
+        return _inlined(definitions[name], definitions) if name else {key: _inlined(value, definitions) for key, value in schema.items()}
+    return [_inlined(entry, definitions) for entry in schema] if isinstance(schema, list) else schema
 
 
 def _reference(model: type[BaseModel]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin
 
 from api.security.addresses import BadAddressError, HostList, Target, is_public, parse_address
 from api.settings import ServiceSettings
@@ -24,6 +24,9 @@ from models.errors import StegoError
 
 LABEL_STUDIO_KEY = "LABEL_STUDIO_API_KEY"
 """Environment variable with the token that the service shows to Label Studio, as for Label Studio's own backends."""
+
+_OWN_PATHS = ("/data/", "/tasks/")
+"""Where Label Studio keeps its images, and where it sends on to those in a store. Nothing else there is asked for."""
 
 _REDIRECTS = 3
 _CHUNK = 1 << 16
@@ -79,7 +82,7 @@ class Fetcher:
         raise FetchError(502, "fetch_failed", f"url: more than {_REDIRECTS} redirects")
 
     def from_label_studio(self, path: str) -> bytes:
-        """The file that Label Studio calls ``path`` ("/data/…"), from the one that the operator has named.
+        """The file that Label Studio calls ``path``, as "/data/…", from the one that the operator has named.
 
         Raises:
             FetchError: none was named, and see `fetch`.
@@ -90,9 +93,14 @@ class Fetcher:
         shown = f"[{host}]" if ":" in host else host
         return self.fetch(f"{scheme}://{shown}:{port}{path}")
 
+    def _is_own(self, target: Target) -> bool:
+        """Whether it is an image of the operator's Label Studio, whose address may be private."""
+        inside = target.path.startswith(_OWN_PATHS) and ".." not in unquote(target.path)
+        return inside and self._own is not None and target.origin == self._own.origin
+
     def _checked_ip(self, target: Target) -> str:
         """The address to connect to."""
-        own = self._own is not None and target.origin == self._own.origin
+        own = self._is_own(target)
         if not own and target not in self._hosts:
             raise FetchError(
                 403, "url_not_allowed", "url: its host is not one that images may be fetched from; the service's operator can allow one with --fetch"
@@ -110,7 +118,7 @@ class Fetcher:
     def _one(self, target: Target, ip: str, deadline: float, address: str) -> tuple[bytes | None, str]:
         """The content, or None and where to look instead."""
         headers = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "stego"}
-        if self._token and self._own is not None and target.origin == self._own.origin:
+        if self._token and self._is_own(target):
             headers["Authorization"] = f"Token {self._token}"
         connection = (_Secure if target.scheme == "https" else _Plain)(target, ip, max(0.01, deadline - time.monotonic()))
         try:
