@@ -82,15 +82,14 @@ def is_public(address: str) -> bool:
     IPv6 can carry an IPv4 address (mapped, 6to4, Teredo, NAT64); a private one in such a wrapping is private.
     """
     found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        inner = [found.ipv4_mapped, found.sixtofour, *(found.teredo or ())]
-        if found in _NAT64:
-            inner.append(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF))
-        carried = [entry for entry in inner if entry is not None]
-        if found.ipv4_mapped is not None:
-            return _is_global(found.ipv4_mapped)
-        return _is_global(found) and all(_is_global(entry) for entry in carried)
-    return _is_global(found)
+    if isinstance(found, ipaddress.IPv4Address):
+        return _is_global(found)
+    if found.ipv4_mapped is not None:
+        return _is_global(found.ipv4_mapped)
+    if found in _NAT64:
+        return _is_global(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF))
+    carried = [entry for entry in (found.sixtofour, *(found.teredo or ())) if entry is not None]
+    return _is_global(found) and all(_is_global(entry) for entry in carried)
 
 
 def _is_global(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

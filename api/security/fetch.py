@@ -129,7 +129,10 @@ class Fetcher:
                     return None, urljoin(address, answer.headers.get("Location", ""))
                 if answer.status != 200:
                     raise FetchError(502, "fetch_failed", f"url: its server answered {answer.status}")
-                return self._content(answer), address
+                content = self._content(answer)
+            if time.monotonic() >= deadline:  # it was cut off, which looks like an end
+                raise TimeoutError
+            return content, address
         except (OSError, http.client.HTTPException, ValueError) as error:
             if time.monotonic() >= deadline:
                 raise FetchError(504, "fetch_timeout", f"url: nothing within {self._seconds:g} s") from error

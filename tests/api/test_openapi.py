@@ -29,7 +29,7 @@ def test_every_path_and_every_form_is_described(client: httpx.Client) -> None:
     assert all(parameter["description"] for parameter in operation["parameters"])
     assert set(operation["requestBody"]["content"]) == {"multipart/form-data", "application/json", "image/*", "application/octet-stream"}
     assert set(operation["responses"]["200"]["content"]) == {media_type for _, media_type in OFFERS}
-    assert set(operation["responses"]) == set(["200", "400", "401", "403", "404", "406", "408", "413", "415", "422", "429", "500", "502", "503", "504"])
+    assert set(operation["responses"]) == {"200", "400", "401", "403", "404", "406", "408", "413", "415", "422", "429", "500", "502", "503", "504"}
     identifiers = [route[method]["operationId"] for route in document["paths"].values() for method in route]
     assert len(set(identifiers)) == len(identifiers)
 
