@@ -1,18 +1,32 @@
-"""``stego label``: a folder of images in, label maps out."""
+"""``stego label``: images in, label maps out."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.errors import StegoError
+
+if TYPE_CHECKING:
+    from stego_app.labelling import LabelSettings
+    from stego_app.progress import Progress
+    from stego_app.segmenter import Segmenter
+
+_IN = "Folders (sub-folders are followed), images, zips of images, quoted patterns such as 'photos/**/*.jpg', @list.txt (one image a line), or - for stdin."
+_OUT = " Last: the folder for results, OUT/labels/<same sub-path>.png; or - for stdout."
+_FORMAT = "Also write voc, cvat-mask, cvat, coco, coco-instances, yolo, labelme, label-studio, geotiff or overlay. Repeatable."
+
 
 def label(
-    source: Annotated[Path, typer.Argument(help="An image or a folder of images; sub-folders are followed.")],
-    out: Annotated[Path, typer.Argument(help="Where the label maps go: OUT/labels/<same sub-path>.png")],
+    paths: Annotated[list[str], typer.Argument(metavar="IN... OUT", help=_IN + _OUT, show_default=False)],
+    formats: Annotated[list[str] | None, typer.Option("--format", "-f", help=_FORMAT)] = None,
+    lists: Annotated[list[Path] | None, typer.Option("--list", help="A text file that names one image a line; the same as @FILE. Repeatable.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="A segmenter file, or 'default', which is meant if not given.")] = None,
-    fit: Annotated[bool, typer.Option(help="Find the classes in this folder itself, then label it (no segmenter needed).")] = False,
+    fit: Annotated[bool, typer.Option(help="Find the classes in these images themselves, then label them (no segmenter needed).")] = False,
     classes: Annotated[int | None, typer.Option("--classes", "-k", min=1, max=255, help="How many classes; the model's own number if not given.")] = None,
     crf: Annotated[bool, typer.Option(help="Refine edges with a dense CRF.")] = True,
     flip: Annotated[bool, typer.Option(help="Average with the mirrored image: twice the time, slightly better.")] = False,
@@ -21,17 +35,18 @@ def label(
     abstain: Annotated[float | None, typer.Option(help="Give no class (255) where confidence is below this, 0 to 1; 0.7 is a sensible start.")] = None,
     resolution: Annotated[int | None, typer.Option(min=28, max=4096, help="Short side for the backbone in pixels; the model's own if not given.")] = None,
     window: Annotated[int | None, typer.Option(min=0, max=4096, help="Side of overlapping windows in pixels, for fine detail in large images.")] = None,
+    tile: Annotated[int | None, typer.Option(min=0, help="Side of a large TIFF's tiles, each seen as an image; 1024 above 64 million pixels; 0 never.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 4,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes for the CRF; one per core if not given.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes for the CRF and the formats; one per core if not given.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of --fit; 0 if not given.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Say what would be done; write nothing.")] = False,
+    watch: Annotated[bool, typer.Option(help="Go on labelling what comes into the folders, until Ctrl-C.")] = False,
 ) -> None:
-    """Label every image of a folder. Run it again after an interruption: only what is left is done."""
-    from models.errors import StegoError
-    from stego_app.labelling import LabelSettings, label_folder
-    from stego_app.labelling.names import plan_folder
+    """Label images. Run it again after an interruption: only what is left is done."""
+    from stego_app.labelling import LabelSettings
+    from stego_app.labelling.inputs import is_stdin
     from stego_app.progress import terminal_progress
-    from stego_app.segmenter import Segmenter
 
     if fit and model is not None:
         raise StegoError("--fit finds its own classes and --model brings some: give one of the two")
@@ -39,26 +54,107 @@ def label(
         raise StegoError("--seed belongs to --fit: labelling with a model draws nothing at random")
     if abstain is not None and not 0 <= abstain <= 1:
         raise StegoError(f"--abstain {abstain}: expected 0 to 1")
+    sources, out = [*paths[:-1], *(f"@{path}" for path in lists or [])], paths[-1]
+    if not sources:
+        raise StegoError(f"{out}: only one path given; expected input and output, e.g. stego label photos/ out/")
+    settings = LabelSettings(
+        classes=classes,
+        crf=crf,
+        flip=flip,
+        abstain=abstain,
+        confidence=confidence,
+        # Overlays are drawn where the image is in memory, not in a second pass.
+        overlays=overlays or "overlay" in (formats or []),
+        formats=tuple(name for name in formats or [] if name != "overlay"),
+        resolution=resolution,
+        window=window,
+        tile=tile,
+        batch_size=batch_size,
+        jobs=jobs,
+    )
+    streams = is_stdin(out) or any(is_stdin(source) for source in sources)
+    if (streams and (fit or watch or dry_run)) or (watch and (fit or dry_run)):
+        raise StegoError("--fit, --watch, --dry-run and streams (-) do not go together")
     with terminal_progress() as progress:
-        if fit:
-            # What is planned is what is fitted: results of an earlier run inside the folder are no input.
-            images = [plan.path for plan in plan_folder(source, out)]
-            segmenter = Segmenter.fit(images, classes=classes, resolution=resolution, device=device, seed=seed or 0, progress=progress)
+        if streams:
+            _stream(sources, out, formats or [], _load(model, device), settings)
+        elif watch:
+            _watch(sources, Path(out), _load(model, device), settings, progress)
         else:
-            segmenter = Segmenter.load(model or "default", device=device)
-        settings = LabelSettings(
-            classes=classes,
-            crf=crf,
-            flip=flip,
-            abstain=abstain,
-            confidence=confidence,
-            overlays=overlays,
-            resolution=resolution,
-            window=window,
-            batch_size=batch_size,
-            jobs=jobs,
-        )
-        summary = label_folder(source, out, segmenter, settings, progress)
+            options = {"classes": classes, "resolution": resolution, "device": device, "seed": seed or 0, "progress": progress}
+            _run(sources, Path(out), None if fit else model or "default", options, settings, dry_run=dry_run)
+
+
+def _load(model: str | None, device: str) -> Segmenter:
+    from stego_app.segmenter import Segmenter
+
+    return Segmenter.load(model or "default", device=device)
+
+
+def _run(sources: Sequence[str], out: Path, model: str | None, options: Mapping[str, object], settings: LabelSettings, *, dry_run: bool) -> None:
+    """Label, or say what would be; ``model`` None to find classes first."""
+    from stego_app.labelling.export import check_formats
+    from stego_app.labelling.folder import label_images, survey_images
+    from stego_app.labelling.names import plan_inputs
+
+    plans = plan_inputs(sources, out)
+    check_formats(settings.formats)
+    if model is None:
+        # What is planned is what is fitted: results of an earlier run inside the folder are no input.
+        if any(plan.image.member for plan in plans):
+            raise StegoError(f"{sources[0]}: --fit reads images more than once and needs them unpacked; expected files, not a zip")
+        if dry_run:
+            typer.echo(f"would find classes in {len(plans)} images and label them into {out / 'labels'}{_also(out, settings)}; nothing was written")
+            return
+        from stego_app.segmenter import Segmenter
+
+        segmenter = Segmenter.fit([plan.path for plan in plans], **options)  # type: ignore[arg-type]  # one set of options for both
+    else:
+        segmenter = _load(model, str(options["device"]))
+    if dry_run:
+        left = survey_images(plans, out, segmenter, settings)
+        for plan in left:
+            typer.echo(f"{plan.image} -> {out / plan.label}")
+        before = f"; {len(plans) - len(left)} were done before" if len(left) < len(plans) else ""
+        typer.echo(f"would label {len(left)} of {len(plans)} images{before}{_also(out, settings)}; nothing was written")
+        return
+    summary = label_images(plans, out, segmenter, settings, options["progress"])  # type: ignore[arg-type]
     typer.echo(str(summary))
     if summary.failed:
         raise typer.Exit(1)
+
+
+def _also(out: Path, settings: LabelSettings) -> str:
+    from stego_app.labelling.export import check_formats
+
+    products = [str(out / entry.product) for entry in check_formats(settings.formats)]
+    return f"; then write {', '.join(products)}" if products else ""
+
+
+def _stream(sources: Sequence[str], out: str, formats: Sequence[str], segmenter: Segmenter, settings: LabelSettings) -> None:
+    from stego_app.labelling.stream import label_stream
+
+    if len(sources) != 1 or out != "-":
+        raise StegoError("- stands for one image and its labels; expected `stego label - - < a.jpg > a.png`, or `stego label a.jpg - > a.png`")
+    if len(formats) > 1:
+        raise StegoError(f"--format {' '.join(formats)}: stdout takes one format")
+    if sources[0] == "-":
+        data = sys.stdin.buffer.read()
+    else:
+        try:
+            data = Path(sources[0]).read_bytes()
+        except OSError as error:
+            raise StegoError(f"{sources[0]}: cannot be read ({error.strerror or error})") from error
+    made = label_stream(data, segmenter, settings, formats[0] if formats else "png")
+    sys.stdout.buffer.write(made)
+    sys.stdout.buffer.flush()
+
+
+def _watch(sources: Sequence[str], out: Path, segmenter: Segmenter, settings: LabelSettings, progress: Progress) -> None:
+    from stego_app.labelling.watch import watch
+
+    typer.echo(f"watching {', '.join(sources)}; Ctrl-C ends it", err=True)
+    try:
+        watch(sources, out, segmenter, settings, lambda summary: typer.echo(str(summary)), progress=progress)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped watching; what was done is in {out}", err=True)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,15 @@ from stego_app.atomic import OutputError
 from stego_app.confidence.agreement import MissingConfidenceError
 from stego_app.confidence.maps import Trust
 from stego_app.crf import CrfPool
+from stego_app.formats.label_map import Classes, LabelMap
+from stego_app.labelling.export import check_formats, export
+from stego_app.labelling.large import label_large
 from stego_app.labelling.leftovers import remove_leftovers
-from stego_app.labelling.manifest import Entry, Manifest
+from stego_app.labelling.manifest import Entry, Manifest, read_entries
 from stego_app.labelling.names import Plan, other_names, plan_folder
-from stego_app.labelling.reading import AHEAD, Loaded, batches, file_digest, load
+from stego_app.labelling.raster import is_tiled
+from stego_app.labelling.reading import AHEAD, Loaded, batches, load
+from stego_app.labelling.segmenter import LabellingSegmenter
 from stego_app.labelling.settings import LabelSettings
 from stego_app.labelling.summary import Doubt, LabelSummary, write_classes, write_confidence, write_failures
 from stego_app.labelling.worker import Outcome, Task, finish_task
@@ -34,63 +39,76 @@ FEW = 4
 """For this many images, starting processes would take longer than the work."""
 
 
-class LabellingSegmenter(Protocol):
-    """What is asked of a segmenter here: see `stego_app.segmenter.Segmenter`."""
-
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def has_confidence(self) -> bool: ...
-    def class_names(self, classes: int | None = ...) -> list[str]: ...
-    def palette(self, classes: int | None = ...) -> npt.NDArray[np.uint8]: ...
-    def class_probabilities(
-        self, images: Sequence[npt.NDArray[np.uint8]], *, classes: int | None = ..., flip: bool = ..., resolution: int | None = ..., window: int | None = ...
-    ) -> list[npt.NDArray[np.float32]]: ...
-    def class_probabilities_and_trust(
-        self, images: Sequence[npt.NDArray[np.uint8]], *, classes: int | None = ..., flip: bool = ..., resolution: int | None = ..., window: int | None = ...
-    ) -> list[tuple[npt.NDArray[np.float32], Trust]]: ...
-
-
 def label_folder(source: Path, out: Path, segmenter: LabellingSegmenter, settings: LabelSettings | None = None, progress: Progress = silent) -> LabelSummary:
-    """Write a label map for every image under ``source`` (or for one image) to ``out``.
+    """`label_images` for every image under ``source``, or for one image, a zip of images, or a pattern."""
+    return label_images(plan_folder(source, out), out, segmenter, settings, progress)
+
+
+def label_images(
+    plans: Sequence[Plan],
+    out: Path,
+    segmenter: LabellingSegmenter,
+    settings: LabelSettings | None = None,
+    progress: Progress = silent,
+    known: frozenset[str] = frozenset(),
+) -> LabelSummary:
+    """Write a label map for every image of ``plans`` to ``out``.
 
     Leaves ``labels/<sub-path>.png`` (8-bit palette, 255 = ignored), ``overlays/<sub-path>.jpg`` and ``confidence/<sub-path>.png``
     (8-bit grey, 255 = full confidence) if asked for, ``confidence.csv`` (images, the least to be trusted first) wherever confidence plays a part,
-    ``classes.json``, ``classes.csv``, ``manifest.jsonl`` and, if any image failed, ``failures.csv``. An image is left as
+    ``classes.json``, ``classes.csv``, ``manifest.jsonl``, the formats asked for and, if any image failed, ``failures.csv``. An image is left as
     it is if its bytes, the segmenter and the settings are those of the manifest and its files are there. An image that
-    fails is listed and the run goes on.
+    fails is listed and the run goes on. Formats are made at the end from the label maps on disk.
 
     Args:
-        source: a folder, or one image.
+        plans: see `stego_app.labelling.names.plan_inputs`.
         out: made if it does not exist.
         segmenter: gives class probabilities on the patch grid.
         settings: the defaults if None.
         progress: called as ``progress("labelling", done, total)``.
+        known: names of images whose bytes are known to be those of the manifest, so that they need not be read.
 
     Raises:
         MissingConfidenceError: confidence is asked of a segmenter that cannot tell it.
-        StegoError: no images, an output folder that cannot be written to or would mix with the input, or settings the segmenter refuses.
+        StegoError: an output folder that cannot be written to, an unknown format or one that is not installed, or settings the segmenter refuses.
     """
     options = settings or LabelSettings()
-    if options.asks_confidence and not segmenter.has_confidence:
-        raise MissingConfidenceError
-    plans = plan_folder(source, out)
-    names, palette = segmenter.class_names(options.classes), segmenter.palette(options.classes)
+    asked = check_formats(options.formats)
+    run = _begin(plans, out, segmenter, options, progress)
     started = time.monotonic()
     with Manifest(out) as manifest:
+        run.manifest = manifest
         remove_leftovers(out)
-        claimed = frozenset(plan.label for plan in plans)
-        run = _Run(out, segmenter, options, manifest, progress, names, palette, segmenter.fingerprint, options.digest(), claimed)
-        left = run.what_is_left(plans)
+        left = run.what_is_left(plans, known)
         try:
             run.label(left)
         finally:
             # After an interruption too: the folder then holds what was done, and the lists say so.
             remove_leftovers(out)
             run.write_lists(plans)
+        current = run.current(plans)
+    of_name = {plan.name: plan for plan in plans}
+    maps = [(entry, LabelMap(entry.image, of_name[entry.image].key, out / entry.label, of_name[entry.image].image)) for entry in current]
+    written = export(out, maps, run.classes, asked, jobs=options.jobs, progress=progress)
     done = len(left) - len(run.failures)
     doubtful = tuple(run.doubtful(plans)) if options.asks_confidence else ()
-    return LabelSummary(out, done, len(plans) - len(left), tuple(run.failures.items()), time.monotonic() - started, doubtful)
+    return LabelSummary(out, done, len(plans) - len(left), tuple(run.failures.items()), time.monotonic() - started, doubtful, written)
+
+
+def survey_images(plans: Sequence[Plan], out: Path, segmenter: LabellingSegmenter, settings: LabelSettings) -> list[Plan]:
+    """The images that `label_images` would label now; nothing is written."""
+    check_formats(settings.formats)
+    run = _begin(plans, out, segmenter, settings, silent)
+    run.manifest.entries.update(read_entries(out))
+    return run.what_is_left(plans)
+
+
+def _begin(plans: Sequence[Plan], out: Path, segmenter: LabellingSegmenter, settings: LabelSettings, progress: Progress) -> _Run:
+    if settings.asks_confidence and not segmenter.has_confidence:
+        raise MissingConfidenceError
+    names, palette = segmenter.class_names(settings.classes), segmenter.palette(settings.classes)
+    claimed = frozenset(plan.label for plan in plans)
+    return _Run(out, segmenter, settings, _Unwritten(), progress, names, palette, segmenter.fingerprint, settings.digest(), claimed)
 
 
 @dataclass
@@ -100,7 +118,7 @@ class _Run:
     out: Path
     segmenter: LabellingSegmenter
     settings: LabelSettings
-    manifest: Manifest
+    manifest: Manifest | _Unwritten
     progress: Progress
     names: list[str]
     palette: npt.NDArray[np.uint8]
@@ -111,17 +129,22 @@ class _Run:
     _finished: int = 0
     _total: int = 0
 
-    def what_is_left(self, plans: Sequence[Plan]) -> list[Plan]:
+    @property
+    def classes(self) -> Classes:
+        """Names and colours."""
+        return Classes(tuple(self.names), self.palette)
+
+    def what_is_left(self, plans: Sequence[Plan], known: frozenset[str] = frozenset()) -> list[Plan]:
         """Plans whose results are missing or were made from other bytes, by another segmenter or with other settings."""
         left = []
         for number, plan in enumerate(plans):
-            if not self._is_done(plan):
+            if not self._is_done(plan, plan.name in known):
                 left.append(plan)
             if self.manifest.entries:
                 self.progress("checking", number + 1, len(plans))
         return left
 
-    def _is_done(self, plan: Plan) -> bool:
+    def _is_done(self, plan: Plan, is_known: bool) -> bool:
         entry = self.manifest.entries.get(plan.name)
         if entry is None or not self._is_current(entry) or entry.label != plan.label:
             return False
@@ -131,18 +154,26 @@ class _Run:
             return False
         if self.settings.confidence and not (self.out / plan.confidence).is_file():
             return False
-        return entry.sha256 == file_digest(plan.path)
+        return is_known or entry.sha256 == plan.image.digest()
 
     def _is_current(self, entry: Entry) -> bool:
         return (entry.status, entry.model, entry.settings) == ("done", self.model, self.digest)
 
-    def _current(self, plans: Sequence[Plan]) -> list[Entry]:
+    def current(self, plans: Sequence[Plan]) -> list[Entry]:
+        """What is known of each image that is done."""
         return [entry for plan in plans if (entry := self.manifest.entries.get(plan.name)) and self._is_current(entry)]
 
     def label(self, plans: Sequence[Plan]) -> None:
         """Label ``plans``, recording each as soon as its files are there."""
-        under_way: deque[Loaded] = deque()
         self._total = len(plans)
+        whole = [plan for plan in plans if not is_tiled(plan.image, self.settings.tile)]
+        self._label_whole(whole)
+        for plan in plans if len(whole) < len(plans) else ():
+            if plan not in whole:
+                self._label_large(plan)
+
+    def _label_whole(self, plans: Sequence[Plan]) -> None:
+        under_way: deque[Loaded] = deque()
         tasks = self._tasks(plans, under_way)
         with CrfPool(self.settings.jobs) as pool:
             outcomes = map(_attempt, tasks) if len(plans) <= FEW else pool.run(finish_task, ((task,) for task in tasks), ahead=pool.workers + 2)
@@ -155,6 +186,17 @@ class _Run:
                 else:
                     self._done(item, outcome)
 
+    def _label_large(self, plan: Plan) -> None:
+        item = Loaded(plan, plan.image.digest(), None, "")
+        try:
+            outcome = label_large(plan, item.sha256, self.out, self.segmenter, self.settings, self.progress)
+        except OutputError:
+            raise
+        except Exception as error:
+            self._fail(item, _reason(error))
+        else:
+            self._done(item, outcome)
+
     def _tasks(self, plans: Sequence[Plan], under_way: deque[Loaded]) -> Iterator[Task]:
         """Tasks for the workers, each noted in ``under_way``. Images that fail before that are recorded here."""
         for batch in batches(read_ahead(plans, load, ahead=AHEAD), self.settings.batch_size):
@@ -164,8 +206,8 @@ class _Run:
                 elif item.image is not None:
                     probabilities, trust = result
                     # The image itself travels in the task, where it is needed.
-                    under_way.append(replace(item, image=None))
-                    yield self._task(item.plan, item.image, probabilities, trust)
+                    under_way.append(replace(item, image=None, valid=None))
+                    yield replace(self._task(item.plan, item.image, probabilities, trust), valid=item.valid)
 
     def _probabilities(self, batch: Sequence[Loaded]) -> Iterator[tuple[Loaded, _Maps | str]]:
         """Each image with its class probabilities and, if asked for, its trust, or with the reason why there are none."""
@@ -231,14 +273,24 @@ class _Run:
 
     def write_lists(self, plans: Sequence[Plan]) -> None:
         """The table of classes over all images that are done, and the failures of this run."""
-        write_classes(self.out, self.names, self.palette, self._current(plans), model=self.model, settings=self.settings.model_dump())
+        write_classes(self.out, self.names, self.palette, self.current(plans), model=self.model, settings=self.settings.model_dump())
         write_failures(self.out, list(self.failures.items()))
         write_confidence(self.out, self.doubtful(plans))
 
     def doubtful(self, plans: Sequence[Plan]) -> list[Doubt]:
         """What is known of each image that is done, the least to be trusted first."""
-        known = [Doubt(entry.image, entry.familiarity, entry.confidence) for entry in self._current(plans) if entry.familiarity is not None]
+        known = [Doubt(entry.image, entry.familiarity, entry.confidence) for entry in self.current(plans) if entry.familiarity is not None]
         return sorted(known, key=lambda doubt: (doubt.familiarity, doubt.confidence or 0.0))
+
+
+class _Unwritten:
+    """A manifest that is only looked at."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+
+    def add(self, entry: Entry) -> None:
+        """Nothing is kept."""
 
 
 def _attempt(task: Task) -> Outcome | Exception:

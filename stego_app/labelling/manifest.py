@@ -88,6 +88,11 @@ class Manifest:
         self.entries[entry.image] = entry
 
 
+def read_entries(out: Path) -> dict[str, Entry]:
+    """The latest entry of each image in an output folder; none where there is no manifest. Nothing is changed."""
+    return _read(out / NAME)[0]
+
+
 def _line(entry: Entry) -> str:
     # Escapes keep file names that are no valid text, and names with line breaks on one line.
     return json.dumps({name: value for name, value in asdict(entry).items() if value not in ("", None)}) + "\n"

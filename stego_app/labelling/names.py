@@ -3,58 +3,75 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from models.errors import StegoError
-from stego_app.images import find_images
+from stego_app.formats.image_file import ImageFile
+from stego_app.labelling.inputs import find_inputs
 
-RESULT_FOLDERS = ("labels", "overlays", "confidence")
+RESULT_FOLDERS = ("labels", "overlays", "confidence", "geotiff", "labelme", "yolo")
 """Folders of results inside OUT."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One image to label: its path, its name in lists (relative, POSIX), and where its results go, relative to OUT."""
+    """One image to label: where it is, its name in lists (relative, POSIX), and where its results go, relative to OUT."""
 
-    path: Path
+    image: ImageFile
     name: str
     label: str
     overlay: str
     confidence: str
 
+    @property
+    def path(self) -> Path:
+        """The file that is or holds the image."""
+        return self.image.path
 
-def plan_folder(source: Path, out: Path) -> list[Plan]:
-    """A plan for every image under ``source``, or for the one image that it is, in a fixed order.
+    @property
+    def key(self) -> str:
+        """What its results are called, without folder and suffix."""
+        return self.label.removeprefix("labels/").removesuffix(".png")
 
-    Results mirror the sub-folders of ``source``: ``labels/<sub-path>.png``, ``overlays/<sub-path>.jpg`` and
-    ``confidence/<sub-path>.png``. What lies in
-    ``out`` is never taken for input.
+
+def plan_folder(source: Path | str, out: Path) -> list[Plan]:
+    """`plan_inputs` of one source."""
+    return plan_inputs([source], out)
+
+
+def plan_inputs(sources: Sequence[Path | str], out: Path) -> list[Plan]:
+    """A plan for every image of ``sources`` (see `find_inputs`), in a fixed order.
+
+    Results mirror the sub-folders of the input: ``labels/<sub-path>.png``, ``overlays/<sub-path>.jpg`` and
+    ``confidence/<sub-path>.png``. What lies in ``out`` is never taken for input where a folder is searched.
 
     Raises:
         StegoError: no images, or an output folder that would mix results with the input.
     """
-    target, origin = out.resolve(), source.resolve()
-    if target == origin:
-        raise StegoError(f"{out}: is the input folder; expected another folder for the results")
-    if any(origin.is_relative_to(target / kind) for kind in RESULT_FOLDERS):
-        raise StegoError(f"{source}: lies where results are written; expected input outside {' and '.join(str(out / kind) for kind in RESULT_FOLDERS)}")
     if out.exists() and not out.is_dir():
         raise StegoError(f"{out}: is a file; expected a folder for the results")
-    root = source.parent if source.is_file() else source
-    found = [source] if source.is_file() else find_images(source)
+    target = out.resolve()
+    for source in sources:
+        origin = Path(source).resolve()
+        if target == origin:
+            raise StegoError(f"{out}: is the input folder; expected another folder for the results")
+        if any(origin.is_relative_to(target / kind) for kind in RESULT_FOLDERS):
+            raise StegoError(f"{source}: lies where results are written; expected input outside {out}")
+    searched = [folder for source in sources if (folder := Path(source).resolve()).is_dir() and target.is_relative_to(folder)]
+    images = find_inputs(sources)
     # An output folder around the input holds it rightly; one inside the input does not belong to it.
-    inside = target.is_relative_to(origin)
-    images = [path for path in found if not (inside and path.resolve().is_relative_to(target))]
+    images = [item for item in images if not (searched and item.image.path.resolve().is_relative_to(target))]
     if not images:
-        raise StegoError(f"{source}: no images found outside the output folder {out}")
-    relative = [PurePosixPath(path.relative_to(root).as_posix()) for path in images]
-    names = output_names(relative)
-    return [
-        Plan(path, str(name), f"labels/{names[name]}.png", f"overlays/{names[name]}.jpg", f"confidence/{names[name]}.png")
-        for path, name in zip(images, relative, strict=True)
-    ]
+        raise StegoError(f"{sources[0]}: no images found outside the output folder {out}")
+    names = output_names(item.name for item in images)
+    return [plan_image(item.image, str(item.name), names[item.name]) for item in images]
+
+
+def plan_image(image: ImageFile, name: str, key: str) -> Plan:
+    """The plan of one image whose results are called ``key``."""
+    return Plan(image, name, f"labels/{key}.png", f"overlays/{key}.jpg", f"confidence/{key}.png")
 
 
 def output_names(images: Iterable[PurePosixPath]) -> dict[PurePosixPath, str]:

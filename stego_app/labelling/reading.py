@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from models.errors import StegoError
-from stego_app.images import read_image
+from stego_app.images import ImageError, TooManyPixelsError, read_image
 from stego_app.labelling.names import Plan
+from stego_app.labelling.raster import needs_raster, read_whole
 
 AHEAD = 3
 """Images read before they are needed."""
@@ -23,34 +23,45 @@ BATCH_PIXELS = 12_000_000
 
 @dataclass(frozen=True)
 class Loaded:
-    """An image that was read, or why it could not be."""
+    """An image that was read, or why it could not be. ``valid`` (H, W): where it holds data; None for everywhere."""
 
     plan: Plan
     sha256: str
     image: npt.NDArray[np.uint8] | None
     reason: str
+    valid: npt.NDArray[np.bool_] | None = None
 
 
 def load(plan: Plan) -> Loaded:
     """Read and decode one image; never raises for a bad file."""
     try:
-        data = plan.path.read_bytes()
+        data = plan.image.read_bytes()
     except OSError as error:
         return Loaded(plan, "", None, f"cannot be read ({error.strerror or error})")
     digest = hashlib.sha256(data).hexdigest()
     try:
+        if needs_raster(plan.image, data):
+            return Loaded(plan, digest, *_raster(plan))
         return Loaded(plan, digest, read_image(data, name=plan.name), "")
+    except ImageError as error:
+        # A TIFF of bands that Pillow does not know may still be one for the raster reader, where there is one.
+        if data[:2] in (b"II", b"MM") and not isinstance(error, TooManyPixelsError):
+            return _second_try(plan, digest, str(error))
+        return Loaded(plan, digest, None, str(error))
     except StegoError as error:
         return Loaded(plan, digest, None, str(error))
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file in hex digits; empty if it cannot be read."""
+def _second_try(plan: Plan, digest: str, reason: str) -> Loaded:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
+        return Loaded(plan, digest, *_raster(plan))
+    except StegoError as error:
+        return Loaded(plan, digest, None, f"{reason}; {error}")
+
+
+def _raster(plan: Plan) -> tuple[npt.NDArray[np.uint8], str, npt.NDArray[np.bool_]]:
+    image, valid = read_whole(plan.image)
+    return image, "", valid
 
 
 def batches(loaded: Iterable[Loaded], size: int) -> Iterator[list[Loaded]]:

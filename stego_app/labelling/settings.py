@@ -13,7 +13,7 @@ FORMAT = 1
 """Raised when the same model and settings would give other labels than before, so that folders are labelled anew."""
 
 # What decides how fast the work goes, but not what comes out.
-_SPEED_ONLY = {"batch_size", "jobs", "overlays", "confidence"}
+_SPEED_ONLY = {"batch_size", "jobs", "overlays", "confidence", "formats"}
 
 
 class LabelSettings(BaseModel):
@@ -28,7 +28,9 @@ class LabelSettings(BaseModel):
     window: int | None = Field(default=None, ge=0, description="side of overlapping windows in pixels, 0 to see each image whole")
     abstain: float | None = Field(default=None, ge=0, le=1, description="give no class where confidence is below this")
     confidence: bool = Field(default=False, description="also write the confidence of each pixel")
+    tile: int | None = Field(default=None, ge=0, description="side of the tiles of large TIFFs in pixels, each seen as an image; 0 for none; chosen if None")
     overlays: bool = Field(default=False, description="also write the colours over the pictures")
+    formats: tuple[str, ...] = Field(default=(), description="also write the label maps in these formats, by name")
     batch_size: int = Field(default=4, ge=1, description="images a forward pass")
     jobs: int | None = Field(default=None, ge=1, description="processes for the CRF and the writing")
     crf_settings: CrfSettings = CrfSettings()
@@ -40,6 +42,6 @@ class LabelSettings(BaseModel):
 
     def digest(self) -> str:
         """16 hex digits of everything here that the labels depend on."""
-        unused = (set() if self.crf else {"crf_settings"}) | ({"abstain"} if self.abstain is None else set())
+        unused = (set() if self.crf else {"crf_settings"}) | {name for name in ("abstain", "tile") if getattr(self, name) is None}
         values = self.model_dump(exclude=_SPEED_ONLY | unused)
         return hashlib.sha256(json.dumps([FORMAT, values], sort_keys=True).encode()).hexdigest()[:16]

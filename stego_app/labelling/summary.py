@@ -35,7 +35,10 @@ class Doubt(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelSummary:
-    """Counts of a run, each failure as (image, reason), and each image with its scores, the least to be trusted first, if asked for."""
+    """Counts of a run, each failure as (image, reason), and each image with its scores, the least to be trusted first, if asked for.
+
+    ``written``: what was made anew in other formats.
+    """
 
     out: Path
     labelled: int
@@ -43,6 +46,7 @@ class LabelSummary:
     failures: tuple[tuple[str, str], ...]
     seconds: float
     doubtful: tuple[Doubt, ...] = ()
+    written: tuple[Path, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -59,6 +63,8 @@ class LabelSummary:
         text = f"labelled {self.labelled} of {self.total} images{rate}; label maps in {self.out / 'labels'}"
         if self.skipped:
             text += f"; {self.skipped} were done before"
+        if self.written:
+            text += f"; wrote {', '.join(str(path) for path in self.written)}"
         if self.doubtful:
             least = ", ".join(f"{doubt.image} ({doubt.familiarity:.2f})" for doubt in self.doubtful[:_NAMED])
             text += f"; least to be trusted: {least}, see {self.out / CONFIDENCE}"

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stego_app.atomic import write_bytes
+from stego_app.classes import IGNORED
 from stego_app.confidence.maps import Trust, confidence_of, mean_confidence
 from stego_app.crf import CrfSettings
 from stego_app.segmentation import Segmentation, abstained, count_labels, grey_png, index_png, segment
@@ -31,6 +32,7 @@ class Task:
         trust: of the image, where confidence is asked for.
         confidence: file to write; None where no map of confidence is wanted.
         abstain: give no class where confidence is below this; None to give each pixel one.
+        valid: (H, W) where the image holds data: elsewhere no class is given; None for everywhere.
     """
 
     probabilities: npt.NDArray[np.float32]
@@ -45,6 +47,7 @@ class Task:
     trust: Trust | None = None
     confidence: Path | None = None
     abstain: float | None = None
+    valid: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ def finish_task(task: Task) -> Outcome:
         StegoError: this image cannot be finished.
     """
     labels, scores = segment(task.probabilities, task.size, seen=task.seen, settings=task.settings)
+    if task.valid is not None:
+        labels[~task.valid] = IGNORED
     mean, familiarity, withheld = None, None, None
     if task.trust is not None:
         familiarity = task.trust.familiarity
