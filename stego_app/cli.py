@@ -12,6 +12,7 @@ import typer
 
 from models.errors import StegoError
 from stego_app.commands.classes import classes
+from stego_app.commands.convert import convert
 from stego_app.commands.demo import demo
 from stego_app.commands.doctor import doctor
 from stego_app.commands.evaluate import evaluate
@@ -37,6 +38,7 @@ def pretrain_root() -> None:
 app.add_typer(pretrain_app, name="pretrain")
 app.command()(demo)
 app.command()(label)
+app.command()(convert)
 app.command()(train)
 app.command(name="eval")(evaluate)
 app.command()(classes)
