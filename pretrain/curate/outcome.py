@@ -1,0 +1,144 @@
+"""What a curation found, and the files it becomes: the list, a table of removals, numbers, a report."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pretrain.curate.duplicates import Removal
+from pretrain.curate.lists import list_text
+from pretrain.curate.retrieval import Retrieved
+from pretrain.curate.settings import CurateSettings
+from pretrain.curate.thresholds import Thresholds
+from stego_app.atomic import write_bytes
+from stego_app.progress import Progress
+
+Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Readable images of a set: paths, content keys, ``shapes`` (n, 3) height, width and bytes; and those that could not be read."""
+
+    name: str
+    paths: list[Path]
+    keys: list[str]
+    shapes: Indices
+    failures: list[tuple[str, str]]
+
+    def quality(self) -> Indices:
+        """(n, 2) pixels and bytes: of copies the one with the most is kept."""
+        return np.stack([self.shapes[:, 0] * self.shapes[:, 1], self.shapes[:, 2]], axis=1)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything a curation found.
+
+    Attributes:
+        settings, method: what was asked for, and the method that it came to.
+        pool, like, not_like: the sets.
+        thresholds, copies, nearest: see `pretrain.curate.thresholds.learn_thresholds`.
+        components: (N,) connected component of each image of the pool.
+        removals: images of the pool that are left out as near-duplicates.
+        chosen: the images of the pool in the list.
+    """
+
+    settings: CurateSettings
+    method: str
+    pool: ImageSet
+    like: ImageSet
+    not_like: ImageSet
+    thresholds: Thresholds
+    copies: dict[str, Floats]
+    nearest: Floats
+    components: Indices
+    removals: list[Removal]
+    chosen: Retrieved
+
+    @property
+    def paths(self) -> list[Path]:
+        """The list: curated images first where they were asked for."""
+        curated = self.like.paths if self.settings.with_like else []
+        return [*curated, *(self.pool.paths[row] for row in self.chosen.rows)]
+
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """Files that could not be read, and why."""
+        return [failure for part in (self.pool, self.like, self.not_like) for failure in part.failures]
+
+    def other(self, removal: Removal) -> Path:
+        """The image that a removed one resembles."""
+        return {"pool": self.pool, "curated": self.like, "evaluation": self.not_like}[removal.of].paths[removal.like]
+
+    def counts(self) -> dict[str, int]:
+        """Images by what became of them."""
+        removed = {of: sum(removal.of == of for removal in self.removals) for of in ("pool", "curated", "evaluation")}
+        return {
+            "pool": len(self.pool.paths),
+            "curated": len(self.like.paths),
+            "evaluation": len(self.not_like.paths),
+            "unreadable": len(self.failures),
+            "near-duplicates within the pool": removed["pool"],
+            "near-duplicates of the curated set": removed["curated"],
+            "near-duplicates of evaluation sets": removed["evaluation"],
+            "left": len(self.pool.paths) - len(self.removals),
+            "in the list": len(self.paths),
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Numbers, ready for JSON."""
+        thresholds = self.thresholds
+        return {
+            "settings": json.loads(self.settings.model_dump_json()),
+            "method": self.method,
+            "counts": self.counts(),
+            "similarity": {name: round(getattr(thresholds, name), 4) for name in ("pool", "evaluation", "copies", "strangers")},
+            "copies_found": {kind: round(share, 4) for kind, share in thresholds.found.items()},
+            "separable": thresholds.separable,
+        }
+
+    def __str__(self) -> str:
+        counts = self.counts()
+        dropped = counts["near-duplicates within the pool"] + counts["near-duplicates of the curated set"] + counts["near-duplicates of evaluation sets"]
+        unreadable = f", {counts['unreadable']} unreadable" if counts["unreadable"] else ""
+        return f"{self.settings.out}: {counts['in the list']} images of {counts['pool']} ({self.method}; {dropped} near-duplicates left out{unreadable})"
+
+
+def beside(out: Path, ending: str) -> Path:
+    """The path of a companion of the list ``out``: ``list.txt`` has ``list.removed.csv``."""
+    return out.with_name(f"{out.stem}.{ending}")
+
+
+def write_outcome(outcome: Outcome, progress: Progress) -> None:
+    """Write the report, the table of removals, the numbers, and last the list: where it is, the others are too.
+
+    Raises:
+        StegoError: one cannot be written.
+    """
+    from pretrain.curate.report import report_page
+
+    out = outcome.settings.out
+    write_bytes(beside(out, "report.html"), report_page(outcome, progress).encode())
+    write_bytes(beside(out, "removed.csv"), _table(outcome))
+    write_bytes(beside(out, "json"), (json.dumps(outcome.as_dict(), indent=2, default=str) + "\n").encode())
+    write_bytes(out, list_text(outcome.paths))
+
+
+def _table(outcome: Outcome) -> bytes:
+    buffer = StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["image", "because", "of", "similarity"])
+    for removal in outcome.removals:
+        writer.writerow([outcome.pool.paths[removal.row], f"like the {removal.of}", outcome.other(removal), f"{removal.similarity:.4f}"])
+    for name, reason in outcome.failures:
+        writer.writerow([name, reason, "", ""])
+    return buffer.getvalue().encode("utf-8", errors="surrogateescape")
