@@ -46,7 +46,7 @@ class Reporter:
         self._said = now
         seconds, count = now - self._begun[0], done - self._begun[1]
         rate = count / seconds if count > 0 and seconds > 0 else None
-        eta = (total - done) / rate if rate else None
+        eta = (total - done) / rate if rate and done < total else None
         counted = stage == self._counted
         moves = counted or self._counted is None
         before = max(0, self._job.total - total) if counted else 0
