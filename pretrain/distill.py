@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import signal
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +18,7 @@ from models.backbone import Backbone, save_backbone
 from models.backbone_sources import load_backbone
 from pretrain.checkpoint import extra_tensors, load_checkpoint, restore_module, restore_optimiser, save_checkpoint
 from pretrain.config import DistillConfig
+from pretrain.fitting import fit
 from pretrain.loss import FeatureStatistics, tokens_of
 from pretrain.module import Distillation, learning_rate, teacher_features
 from pretrain.student import random_student, student_of_blocks
@@ -74,7 +71,7 @@ def distill(config: DistillConfig, progress: Progress = silent, say: Say = print
     keeper = _Keeper(checkpoint, tensors, fingerprint, float(header["seconds"]), progress, say)
     views = ViewDataset(bank, schedule, student.patch_size, module.first_step, config.steps)
     if module.first_step < config.steps:
-        _fit(_trainer(config, config.steps - module.first_step, keeper), module, views)
+        fit(_trainer(config, config.steps - module.first_step, keeper), module, DataLoader(views, batch_size=None))
     module.cpu().eval()
     held_out = _held_out_cosine(module, ImageBank(held, config.cache_side, 0))
     for reason in bank.skipped.values():
@@ -111,30 +108,6 @@ def _statistics(teacher: Backbone, student_patch: int, views: ViewDataset, confi
 def _run_fingerprint(config: DistillConfig, teacher: Backbone, paths: Sequence[Path]) -> str:
     names = "|".join(f"{path}:{path.stat().st_size}" for path in paths)
     return hashlib.sha256(f"{config.fingerprint}|{teacher.fingerprint}|{names}".encode()).hexdigest()[:16]
-
-
-def _fit(trainer: lightning.Trainer, module: Distillation, views: ViewDataset) -> None:
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        with _quiet_lightning():
-            trainer.fit(module, DataLoader(views, batch_size=None))
-    except SystemExit as error:  # Lightning makes an exit of its own out of Ctrl-C, and leaves Ctrl-C switched off
-        signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from error
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's remarks on hardware, workers and modes from the user: they ask for nothing the user can do."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _trainer(config: DistillConfig, steps: int, keeper: lightning.Callback) -> lightning.Trainer:

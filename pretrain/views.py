@@ -52,6 +52,14 @@ class ImageBank:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def read(self, index: int) -> np.ndarray:
+        """Image ``index`` as it is stored, (H, W, 3) uint8.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        return read_image(self.paths[index])
+
     def get(self, index: int) -> np.ndarray | None:
         """Image ``index`` as (H, W, 3) uint8, or None if it cannot be read; the reason is then in ``skipped``."""
         path = self.paths[index]
@@ -60,7 +68,7 @@ class ImageBank:
         if index in self._kept:
             return self._kept[index]
         try:
-            pixels = _shrink(read_image(path), self.side)
+            pixels = _shrink(self.read(index), self.side)
         except StegoError as error:
             with self._lock:
                 self.skipped[path] = str(error)

@@ -1,0 +1,148 @@
+"""A timm ViT made ready for training: masking, dropped tokens, any square input, stochastic depth."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any, Literal
+
+import timm
+import torch
+from lightly.models.modules import MaskedVisionTransformerTIMM
+from timm.layers import DropPath
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from models.backbone import Backbone, BackboneSpec, build_vit
+from models.backbone_sources import load_backbone
+from models.errors import StegoError
+from pretrain.settings import PretrainConfig
+
+Pooling = Literal["cls", "mean"]
+REGISTERED = {"vit_small_patch16_224": "vit_small_patch14_reg4_dinov2", "vit_base_patch16_224": "vit_base_patch14_reg4_dinov2"}
+"""Which architecture has four register tokens (Darcet et al., 2024) in the shape of one without."""
+
+
+class Encoder(nn.Module):
+    """Images to normed tokens.
+
+    Args:
+        network: a plain timm ViT, as `models.backbone.build_vit` makes it.
+        spec: what it is; its mean and deviation normalise the input.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, network: nn.Module, spec: BackboneSpec) -> None:
+        super().__init__()
+        self.vit = MaskedVisionTransformerTIMM(network, weight_initialization="skip", pos_embed_initialization="skip")
+        self.vit.mask_token.requires_grad_(False)  # methods that mask in the encoder switch it on
+        self.spec = spec
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def dim(self) -> int:
+        """Channels of a token."""
+        return self.spec.dim
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+        return self.spec.patch_size
+
+    @property
+    def network(self) -> Any:
+        """The timm ViT itself."""
+        return self.vit.vit
+
+    @property
+    def prefix(self) -> int:
+        """Tokens before the patches: CLS and registers."""
+        return int(self.network.num_prefix_tokens)
+
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 (B, 3, H, W) to normalised floats."""
+        return (images.float() / 255 - self.mean) / self.std
+
+    def forward(self, images: torch.Tensor, *, mask: torch.Tensor | None = None, keep: torch.Tensor | None = None) -> torch.Tensor:
+        """Tokens (B, prefix + N, C) of ``images`` (B, 3, S, S) uint8, after the final norm.
+
+        Args:
+            images: square images whose side is a multiple of the patch size.
+            mask: (B, N) bool; these patches are replaced by the mask token.
+            keep: (B, M) int64; only these patches, and the prefix, are seen: the result is (B, prefix + M, C).
+        """
+        if mask is not None:
+            mask = nn.functional.pad(mask, (self.prefix, 0), value=False)
+        if keep is not None:
+            prefix = torch.arange(self.prefix, device=keep.device).expand(len(keep), -1)
+            keep = torch.cat([prefix, keep + self.prefix], dim=1)
+        tokens: torch.Tensor = self.vit.encode(self.normalise(images), mask=mask, idx_keep=keep)
+        return tokens
+
+    def pool(self, tokens: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+        """One vector an image, (B, C): the CLS token, or the mean of the patches (of a ViT without CLS always that)."""
+        if pooling == "cls" and self.prefix:
+            return tokens[:, 0]
+        return tokens[:, self.prefix :].mean(dim=1)
+
+    def backbone(self, method: str, source: str) -> Backbone:
+        """What is saved: a copy of the network with its provenance."""
+        network = copy.deepcopy(self.network).cpu().float().eval()
+        set_drop_path(network, 0.0)
+        return Backbone(network, replace(self.spec, method=method, source=source)).eval()
+
+
+def build_encoder(config: PretrainConfig) -> Encoder:
+    """The encoder a run starts from: random, or the backbone ``config.init`` names.
+
+    Raises:
+        StegoError: an unusable backbone or architecture, or an image size its patches do not divide.
+    """
+    start = _loaded(config) if config.init else _random(config)
+    network: Any = start.network
+    if not isinstance(network, VisionTransformer):
+        raise StegoError(
+            f"backbone '{start.spec.architecture}': {type(network).__name__} is not a plain ViT (learned positions, blocks in a row); expected one"
+        )
+    if config.image_size % start.patch_size:
+        raise StegoError(f"--image-size {config.image_size}: not a multiple of the backbone's patch of {start.patch_size} pixels")
+    network.float().requires_grad_(True)
+    set_drop_path(network, config.drop_path)
+    encoder = Encoder(network, start.spec)
+    encoder.vit.set_grad_checkpointing(config.checkpointing)
+    return encoder
+
+
+def _loaded(config: PretrainConfig) -> Backbone:
+    if config.patch_size is not None or config.depth is not None:
+        raise StegoError("--patch-size and --depth are for a random start; a backbone given with --init has its own")
+    return load_backbone(str(config.init))
+
+
+def _random(config: PretrainConfig) -> Backbone:
+    name = config.architecture
+    if not timm.is_model(name):
+        raise StegoError(f"architecture '{name}': timm has no model of that name")
+    try:
+        with torch.device("meta"):  # only its shape is looked at
+            shape: Any = timm.create_model(name, pretrained=False, num_classes=0, dynamic_img_size=True)
+        patch, depth, dim = int(shape.patch_embed.patch_size[0]), len(shape.blocks), int(shape.embed_dim)
+    except (TypeError, AttributeError, RuntimeError) as error:
+        raise StegoError(f"architecture '{name}': not a ViT that takes images of any size; expected one") from error
+    patch, depth = config.patch_size or patch, config.depth or depth
+    spec = BackboneSpec(name, depth, depth - 1, patch, dim, max(1, config.image_size // patch), method="random")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return Backbone(build_vit(spec), spec)
+
+
+def set_drop_path(network: nn.Module, rate: float) -> None:
+    """Give the blocks stochastic depth that grows linearly from 0 to ``rate`` (Huang et al., 2016, equation 4)."""
+    blocks: Any = network.blocks
+    for index, block in enumerate(blocks):
+        share = rate * index / max(1, len(blocks) - 1)
+        block.drop_path1 = DropPath(share) if share > 0 else nn.Identity()
+        block.drop_path2 = DropPath(share) if share > 0 else nn.Identity()

@@ -1,0 +1,30 @@
+"""The methods by name. Their modules are imported when asked for: torch and lightly take seconds."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from models.errors import StegoError
+from pretrain.settings import nearest
+
+if TYPE_CHECKING:
+    from pretrain.methods.base import Method
+
+METHODS = {
+    "simclr": "pretrain.methods.simclr:SimClr",
+}
+"""Name to module and class."""
+
+
+def load_method(name: str) -> type[Method]:
+    """The class of method ``name``.
+
+    Raises:
+        StegoError: no such method; the nearest name is suggested.
+    """
+    if name not in METHODS:
+        raise StegoError(f"unknown pretraining method '{name}'{nearest(name, METHODS)}")
+    module, _, member = METHODS[name].partition(":")
+    found: type[Method] = getattr(import_module(module), member)
+    return found

@@ -1,0 +1,137 @@
+"""What a method is: networks over an encoder, the views it wants, and one step's loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from pretrain.batches import Batch, ViewPlan
+from pretrain.encoder import Encoder, Pooling
+from pretrain.schedules import Clock
+from pretrain.settings import PretrainConfig
+
+
+class Options(BaseModel):
+    """A method's own options; each method extends it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """The optimiser's settings a method was published with, for a batch of 256 where it scales."""
+
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.05
+    last_weight_decay: float | None = None
+    betas: tuple[float, float] = (0.9, 0.95)
+
+
+class Setting(NamedTuple):
+    """What a method may know when it is built."""
+
+    config: PretrainConfig
+    options: Any
+    images: int
+    labels: npt.NDArray[np.int64]
+    classes: int
+    steps: int
+
+
+class Step(NamedTuple):
+    """One micro-batch's loss (a scalar in float32) and numbers to log."""
+
+    loss: torch.Tensor
+    logs: dict[str, float]
+
+
+class Method(nn.Module, ABC):
+    """A pretraining method over an `Encoder`.
+
+    Class attributes:
+        name, paper: as the command line and the documentation call it.
+        pooling: the image vector it trains: what is watched and compared.
+        minimum: the smallest micro-batch it can work with.
+        options: the type of its options.
+        defaults: its optimiser's settings.
+        needs_init: whether it only goes on from a trained backbone.
+        has_teacher: whether `kept` is an average over the run, so that `ema` of the run's settings is not needed.
+
+    Attributes:
+        clock: the step that is being taken; the trainer sets it.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    pooling: ClassVar[Pooling] = "mean"
+    minimum: ClassVar[int] = 2
+    options: ClassVar[type[Options]] = Options
+    defaults: ClassVar[Defaults] = Defaults()
+    has_teacher: ClassVar[bool] = False
+    needs_init: ClassVar[bool] = False
+
+    def __init__(self, encoder: Encoder, setting: Setting) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.clock = Clock(0, setting.steps)
+
+    @classmethod
+    @abstractmethod
+    def plan(cls, config: PretrainConfig, options: Any) -> ViewPlan:
+        """The views an image is given."""
+
+    @classmethod
+    def plan_at(cls, config: PretrainConfig, options: Any, clock: Clock) -> tuple[ViewPlan, int]:
+        """The views of step ``clock`` and its images over all devices, for methods with stages."""
+        del clock
+        return cls.plan(config, options), config.batch
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Step:
+        """One micro-batch's loss at `clock`."""
+
+    def after_step(self) -> None:
+        """What follows the optimiser step at `clock`, such as moving a teacher."""
+        return
+
+    def subset(self, clock: Clock) -> npt.NDArray[np.int64] | None:
+        """The images step ``clock`` draws from; None is all."""
+        del clock
+        return None
+
+    @property
+    def kept(self) -> Encoder:
+        """The encoder that is watched and saved."""
+        return self.encoder
+
+    def represent(self, images: torch.Tensor) -> torch.Tensor:
+        """Image vectors (B, C) of ``images`` (B, 3, S, S) uint8 by the kept encoder."""
+        kept = self.kept
+        return kept.pool(kept(images), self.pooling)
+
+    def pooled(self, images: torch.Tensor) -> torch.Tensor:
+        """Image vectors (B, C) by the trained encoder."""
+        return self.encoder.pool(self.encoder(images), self.pooling)
+
+
+@contextmanager
+def full_precision(tensor: torch.Tensor) -> Iterator[None]:
+    """Losses are computed outside autocast: exponentials and small differences need float32."""
+    with torch.autocast(tensor.device.type, enabled=False):
+        yield
+
+
+def auto_prototypes(asked: int, images: int, largest: int) -> int:
+    """``asked``, or for 0 a power of two near half the number of images, from 256 to ``largest``."""
+    if asked:
+        return asked
+    return int(max(256, min(largest, 2 ** round(float(np.log2(max(2, images / 2)))))))

@@ -1,0 +1,38 @@
+"""A teacher: the exponential moving average of a student."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from lightly.models.utils import update_momentum
+from torch import nn
+
+from pretrain.encoder import Encoder, set_drop_path
+
+
+class Teacher(nn.Module):
+    """A copy of ``student`` that follows it and is never trained.
+
+    It stays in evaluation mode (no stochastic depth), except for batch norms: those of projection heads work on the batch's own
+    statistics in the teacher too, as in BYOL.
+    """
+
+    def __init__(self, student: nn.Module) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(student).requires_grad_(False)
+        for part in self.module.modules():
+            if isinstance(part, Encoder):
+                set_drop_path(part.network, 0.0)
+                part.vit.set_grad_checkpointing(False)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The student's forward, without gradients."""
+        with torch.no_grad():
+            return self.module(*args, **kwargs)
+
+    @torch.no_grad()
+    def follow(self, student: nn.Module, momentum: float) -> None:
+        """``teacher = momentum · teacher + (1 - momentum) · student`` for every parameter."""
+        update_momentum(student, self.module, m=momentum)

@@ -1,0 +1,100 @@
+"""What a run leaves beside its backbone: a CSV of every logged step, TensorBoard events, curves and a page that shows them."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pretrain.health import Health
+from stego_app.atomic import write_bytes
+
+
+class Records:
+    """Logs of one run in ``folder``. Rows of steps from ``first_step`` on, of an earlier run that was cut off, are dropped.
+
+    The CSV has one row a line: step, name, value; so that methods may log what they like.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "metrics.csv"
+        kept = [row for row in read_metrics(self.path) if row[0] <= first_step] if first_step else []
+        write_bytes(self.path, ("step,name,value\n" + "".join(f"{step},{name},{value!r}\n" for step, name, value in kept)).encode())
+        self.board: Any = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Append ``values`` of ``step``."""
+        with self.path.open("a", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([step, name, repr(float(value))] for name, value in values.items())
+        for name, value in values.items():
+            self.board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush TensorBoard's events."""
+        self.board.close()
+
+
+def read_metrics(path: Path) -> list[tuple[int, str, float]]:
+    """Rows (step, name, value) of a metrics file; a line cut off by a crash is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    with path.open(newline="") as file:
+        for row in csv.reader(file):
+            try:
+                rows.append((int(row[0]), row[1], float(row[2])))
+            except (ValueError, IndexError):
+                continue
+    return rows
+
+
+def write_report(folder: Path, title: str, facts: Mapping[str, Any], history: Sequence[Health], verdict: str) -> Path:
+    """Write ``curves.png`` and ``report.html`` (self-contained) into ``folder``; the page's path is returned."""
+    picture = _curves(read_metrics(folder / "metrics.csv"), history)
+    write_bytes(folder / "curves.png", picture)
+    rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items())
+    checks = "".join(f"<tr><td>{health.step}</td><td>{html.escape(health.line())}</td></tr>" for health in history)
+    page = (
+        f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title>"
+        "<style>body{font:15px/1.5 system-ui;margin:2em auto;max-width:70em}table{border-collapse:collapse}th,td{text-align:left;padding:.2em 1em .2em 0}"
+        "img{max-width:100%}</style>"
+        f"<h1>{html.escape(title)}</h1><p><b>{html.escape(verdict)}</b></p>"
+        f'<img alt="curves of the run" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
+        f"<h2>Run</h2><table>{rows}</table><h2>Health</h2><table>{checks}</table>"
+    )
+    path = folder / "report.html"
+    write_bytes(path, page.encode())
+    return path
+
+
+def _curves(rows: Sequence[tuple[int, str, float]], history: Sequence[Health]) -> bytes:
+    from matplotlib.figure import Figure
+
+    series = {"loss": [(step, value) for step, name, value in rows if name == "loss"]}
+    titles = {
+        "std": "feature standard deviation (0: collapse)",
+        "rank": "effective rank (RankMe)",
+        "teacher_entropy": "teacher entropy (1: uniform)",
+        "knn": "k-NN accuracy",
+    }
+    for name in titles:
+        series[name] = [(health.step, value) for health in history if (value := asdict(health)[name]) is not None]
+    shown = [name for name, points in series.items() if points]
+    figure = Figure(figsize=(4 * len(shown), 3), layout="constrained")
+    for number, name in enumerate(shown):
+        axes = figure.add_subplot(1, len(shown), number + 1)
+        axes.plot(*zip(*series[name], strict=True), marker="" if name == "loss" else ".")
+        axes.set_title(titles.get(name, name), fontsize=9)
+        axes.set_xlabel("step")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

@@ -1,0 +1,289 @@
+"""`pretrain`: images and a method in, a backbone file out."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+
+from models.backbone import save_backbone
+from models.errors import StegoError
+from pretrain.augment import centre_view
+from pretrain.batches import PretrainViews, Share
+from pretrain.encoder import build_encoder
+from pretrain.fitting import fit, quiet_lightning
+from pretrain.health import Health
+from pretrain.methods import load_method
+from pretrain.methods.base import Method, Setting
+from pretrain.records import Records, write_report
+from pretrain.schedules import Clock
+from pretrain.settings import PretrainConfig, checked
+from pretrain.source import ImageSource, SourceBank, check_sizes, data_fingerprint, folder_labels, open_source
+from pretrain.state import load_state, part_path, restore_module, restore_optimiser, save_state
+from pretrain.trainer import HealthWatch, Pretraining, log_values
+from stego_app.progress import Progress, silent
+
+Say = Callable[[str], None]
+PROBE_IMAGES = 512
+DEFAULT_EPOCHS = 100.0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run before its first step."""
+
+    module: Pretraining
+    source: ImageSource
+    banks: tuple[SourceBank, ...]
+    labels: np.ndarray
+    kinds: list[str]
+    steps: int
+
+
+def pretrain(config: PretrainConfig, progress: Progress = silent, say: Say = print) -> Path:
+    """Pretrain a backbone and write it to ``config.out``.
+
+    An interrupted run continues from its last checkpoint, ``<out>.part``, when it is started again with the same settings, and then
+    gives what it would have given without the interruption. Logs (``metrics.csv``, TensorBoard events) and ``report.html`` lie in ``<out>.logs``.
+
+    Raises:
+        StegoError: bad settings, images or checkpoint; a run that diverges or collapses; a full disk.
+    """
+    prepared = prepare(config, progress)
+    module, folder = prepared.module, config.out.with_name(config.out.name + ".logs")
+    data = data_fingerprint(prepared.source)
+    tensors: dict[str, torch.Tensor] = {}
+    header: dict[str, Any] = {"seconds": 0.0, "history": [], "step": 0}
+    if part_path(config.out).exists():
+        tensors, header = load_state(part_path(config.out), config, data)
+        restore_module(tensors, module)
+        module.first_step = module.saved_step = int(header["step"])
+    say(_opening(prepared, config))
+    if module.first_step:
+        say(f"continuing from step {module.first_step} ({part_path(config.out)})")
+    watch = HealthWatch(*_probe(prepared, config), [Health(**check) for check in header["history"]])
+    keeper = Keeper(module, watch, folder, tensors, {"data": data, "images": len(prepared.source)}, float(header["seconds"]), progress, say)
+    try:
+        if module.first_step < prepared.steps:
+            fit(_trainer(config, prepared.steps - module.first_step, keeper), module)
+    finally:
+        keeper.report(prepared)
+    if module.global_rank == 0:
+        _save(prepared, config, keeper)
+        part_path(config.out).unlink(missing_ok=True)
+        say(f"{config.out}: {config.out.stat().st_size / 1e6:.1f} MB; {watch.history[-1].line()}; report {folder / 'report.html'}")
+    return config.out
+
+
+def prepare(config: PretrainConfig, progress: Progress = silent) -> Prepared:
+    """Everything checked and built.
+
+    Raises:
+        StegoError: see `pretrain`.
+    """
+    kind = load_method(config.method)
+    options = checked(kind.options, config.options, f"option of '{config.method}'")
+    if kind.needs_init and config.init is None:
+        raise StegoError(f"'{config.method}' goes on from a trained backbone; name it with --init")
+    source = open_source(config.data)
+    micro = config.batch // config.accumulate
+    if config.batch % config.accumulate or micro < kind.minimum:
+        raise StegoError(
+            f"--batch {config.batch} in {config.accumulate} parts: '{config.method}' needs micro-batches of one size and at least {kind.minimum} images"
+        )
+    if len(source) < micro:
+        raise StegoError(f"{len(source)} images are fewer than a micro-batch of {micro}; choose a smaller --batch")
+    sources = [source, *([_paired(source, open_source([config.pair]), config)] if config.pair else [])]
+    for one in sources:
+        check_sizes(one, config.image_size, progress)
+    steps = config.steps or max(1, math.ceil((config.epochs or DEFAULT_EPOCHS) * len(source) / config.batch))
+    labels, kinds = folder_labels(source)
+    encoder = build_encoder(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed + 1)
+        method: Method = kind(encoder, Setting(config, options, len(source), labels, len(kinds), steps))
+    largest = max(crop.size for step in (0, steps - 1) for crop in kind.plan_at(config, options, Clock(step, steps))[0].crops)
+    banks = tuple(SourceBank(one, max(64, round(1.15 * largest)), config.memory_gb * 1e9 / len(sources)) for one in sources)
+
+    def make_views(start: int, share: Share) -> PretrainViews:
+        return PretrainViews(
+            banks,
+            labels,
+            lambda step: kind.plan_at(config, options, Clock(step, steps)),
+            lambda step: method.subset(Clock(step, steps)),
+            seed=config.seed,
+            start=start,
+            steps=steps,
+            share=share,
+        )
+
+    return Prepared(Pretraining(method, config, steps, make_views), source, banks, labels, kinds, steps)
+
+
+def _paired(source: ImageSource, other: ImageSource, config: PretrainConfig) -> ImageSource:
+    """``other``, if it has the images of ``source`` under the same file names (endings apart)."""
+    ours, theirs = ([Path(name).stem for name in one.names] for one in (source, other))
+    if ours != theirs:
+        odd = next((name for name in ours if name not in set(theirs)), theirs[-1])
+        raise StegoError(f"--pair {config.pair}: expected one image for each of the {len(source)}, of the same name; '{odd}' has none, or the order differs")
+    return other
+
+
+def _opening(prepared: Prepared, config: PretrainConfig) -> str:
+    spec = prepared.module.method.encoder.spec
+    start = f"from {config.init}" if config.init else "from random weights"
+    return (
+        f"{config.method}: {len(prepared.source)} images, {prepared.steps} steps of {config.batch}; {spec.architecture}, {spec.depth} blocks, "
+        f"patch {spec.patch_size}, {start}"
+    )
+
+
+def _probe(prepared: Prepared, config: PretrainConfig) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Up to 512 images spread evenly over the data, and their folders' numbers where folders are classes."""
+    count = len(prepared.source)
+    wanted = np.unique(np.linspace(0, count - 1, min(count, PROBE_IMAGES)).round().astype(np.int64))
+    pixels = [(index, image) for index in wanted if (image := prepared.banks[0].get(int(index))) is not None]
+    if len(pixels) < 2:
+        raise StegoError(f"{config.data[0]}: fewer than two images can be read")
+    views = torch.stack([centre_view(image, config.image_size) for _, image in pixels])
+    labels = torch.from_numpy(prepared.labels[[index for index, _ in pixels]])
+    return views, labels if 1 < len(prepared.kinds) <= count // 2 else None
+
+
+def _trainer(config: PretrainConfig, steps: int, keeper: lightning.Callback) -> lightning.Trainer:
+    devices: int | str = int(config.devices) if config.devices.lstrip("-").isdigit() else config.devices
+    try:
+        with quiet_lightning():
+            return lightning.Trainer(
+                max_steps=steps,
+                max_epochs=-1,
+                accelerator=config.accelerator,
+                devices=devices,
+                num_nodes=config.num_nodes,
+                strategy=config.strategy,
+                precision=config.precision,
+                accumulate_grad_batches=config.accumulate,
+                gradient_clip_val=config.clip or None,
+                use_distributed_sampler=False,
+                callbacks=[keeper],
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+    except (ValueError, RuntimeError, ImportError, TypeError) as error:  # what Lightning says of flags it cannot take
+        raise StegoError(f"--accelerator, --devices, --strategy or --precision: {' '.join(str(error).split())}") from error
+
+
+class Keeper(lightning.Callback):  # type: ignore[misc] # lightning has no types here
+    """Restores the optimiser, shows progress and health, writes logs and checkpoints."""
+
+    def __init__(
+        self, module: Pretraining, watch: HealthWatch, folder: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any], seconds: float,
+        progress: Progress, say: Say,
+    ) -> None:  # fmt: skip
+        self.module = module
+        self.config = module.config
+        self.watch = watch
+        self.folder = folder
+        self.tensors = tensors
+        self.header = header
+        self.before = seconds
+        self.progress = progress
+        self.say = say
+        self.started = time.monotonic()
+        self.records: Records | None = None
+        self.health_every = self.config.health_every or max(1, module.steps // 20)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far, earlier runs included."""
+        return self.before + time.monotonic() - self.started
+
+    def on_train_start(self, trainer: Any, module: Pretraining) -> None:
+        if self.tensors:
+            restore_optimiser(self.tensors, module, trainer.optimizers[0])
+            self.tensors = {}
+        self.started = time.monotonic()
+        if trainer.is_global_zero:
+            self.records = Records(self.folder, module.first_step)
+            if not module.first_step:
+                self.watch.check(module, 0)
+
+    def on_train_batch_end(self, trainer: Any, module: Pretraining, _outputs: Any, _batch: Any, index: int) -> None:
+        if (index + 1) % self.config.accumulate or not trainer.is_global_zero:
+            return
+        done = module.first_step + trainer.global_step
+        rate = module.seen * trainer.world_size / max(1e-9, time.monotonic() - self.started)
+        self.progress(f"pretraining ({self.config.method})", done, module.steps)
+        last = done == module.steps
+        if (done % self.config.log_every == 0 or last) and self.records is not None:
+            self.records.log(done, log_values(module, rate))
+        if done % self.health_every == 0 or last:
+            self._check(module, done, rate)
+        if done % self.config.checkpoint_every == 0 and not last:
+            self.save(trainer, module, done)
+        if last:
+            module.check_weights()
+
+    def _check(self, module: Pretraining, done: int, rate: float) -> None:
+        health = self.watch.check(module, done)
+        left = (module.steps - done) * self.config.batch / rate
+        self.say(f"step {done}/{module.steps}  {health.line()}  {rate:.1f} images/s  {left:.0f} s left")
+        problem = health.problem()
+        if problem:
+            self.say(f"warning: step {done}: collapse: {problem}")
+        if self.records is not None:
+            values = {name: value for name, value in asdict(health).items() if value is not None and name not in {"step", "loss", "full_rank"}}
+            self.records.log(done, {f"health/{name}": value for name, value in values.items()})
+        self.watch.refuse_collapse(module, self.folder)
+
+    def save(self, trainer: Any, module: Pretraining, done: int) -> None:
+        """Write the checkpoint of ``done`` steps."""
+        module.check_weights()
+        settings = json.loads(json.dumps(self.config.hashed))
+        history = [asdict(check) for check in self.watch.history]
+        save_state(
+            part_path(self.config.out),
+            module,
+            trainer.optimizers[0],
+            {**self.header, "step": done, "seconds": self.seconds, "settings": settings, "history": history},
+        )
+        module.saved_step = done
+
+    def report(self, prepared: Prepared) -> None:
+        """Write the page, whatever became of the run."""
+        if self.records is None:
+            return
+        self.records.close()
+        history = self.watch.history
+        problem = history[-1].problem() if history else None
+        verdict = f"Collapse: {problem}" if problem else "No collapse was seen."
+        facts = {"images": len(prepared.source), "steps": prepared.steps, "seconds": round(self.seconds, 1), **self.config.hashed}
+        write_report(self.folder, f"Pretraining: {self.config.method}", facts, history, verdict)
+
+
+def _save(prepared: Prepared, config: PretrainConfig, keeper: Keeper) -> None:
+    module = prepared.module.cpu()
+    names = ", ".join(path.name for path in config.data)
+    source = f"{config.method} on {names}" + (f", from {config.init}" if config.init else "")
+    card = {
+        "method": config.method,
+        "paper": module.method.paper,
+        "data": [path.name for path in config.data],
+        "images": len(prepared.source),
+        "skipped": sorted({str(path) for bank in prepared.banks for path in bank.skipped}),
+        "settings": json.loads(json.dumps({name: value for name, value in config.hashed.items() if name not in {"data", "init"}})),
+        "steps": prepared.steps,
+        "seconds": round(keeper.seconds, 1),
+        "health": asdict(keeper.watch.history[-1]),
+    }
+    save_backbone(config.out, module.kept.backbone(config.method, source), precision=config.file_precision, card=card)

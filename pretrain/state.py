@@ -1,0 +1,72 @@
+"""The state of an unfinished pretraining run as one safetensors artefact: tensors and JSON only, written atomically."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.artifact import read_artifact, write_artifact
+from models.errors import StegoError
+from pretrain.settings import PretrainConfig
+
+KIND = "pretraining checkpoint"
+_MODULE, _OPTIMISER = "module/", "optimiser/"
+
+
+def part_path(out: Path) -> Path:
+    """Where the checkpoint of the run that will write ``out`` lies."""
+    return out.with_name(out.name + ".part")
+
+
+def save_state(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, header: Mapping[str, Any]) -> None:
+    """Write all parameters and buffers, the optimiser's tensors, and a JSON ``header``.
+
+    Raises:
+        ArtifactError: the file cannot be written.
+    """
+    tensors = {_MODULE + name: tensor for name, tensor in module.state_dict().items()}
+    for name, parameter in module.named_parameters():
+        for key, value in optimiser.state.get(parameter, {}).items():
+            tensors[f"{_OPTIMISER}{key}/{name}"] = torch.as_tensor(value)
+    write_artifact(path, KIND, tensors, header)
+
+
+def load_state(path: Path, config: PretrainConfig, data: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors and header of the checkpoint at ``path``, checked to belong to this run; ``data`` is the images' fingerprint.
+
+    Raises:
+        ArtifactError: damaged, or not such a checkpoint.
+        StegoError: it is of another method, of other images, or of other settings; the message names which.
+    """
+    tensors, header = read_artifact(path, KIND)
+    settings = dict(header.get("settings", {}))
+    remedy = "delete it, or choose another --out"
+    if settings.get("method") != config.method:
+        raise StegoError(f"{path}: a checkpoint of method '{settings.get('method')}', not '{config.method}'; {remedy}")
+    if header.get("data") != data:
+        raise StegoError(f"{path}: the images have changed since this checkpoint was written ({header.get('images')} then); put them back, or {remedy}")
+    changed = [name for name, value in config.hashed.items() if settings.get(name) != value]
+    if changed:
+        before = ", ".join(f"{name} was {settings.get(name)}" for name in changed)
+        raise StegoError(f"{path}: a checkpoint of a run with other settings ({before}); {remedy}")
+    return tensors, header
+
+
+def restore_module(tensors: Mapping[str, torch.Tensor], module: nn.Module) -> None:
+    """Fill ``module`` from a checkpoint's tensors."""
+    module.load_state_dict({name.removeprefix(_MODULE): tensor for name, tensor in tensors.items() if name.startswith(_MODULE)}, strict=True)
+
+
+def restore_optimiser(tensors: Mapping[str, torch.Tensor], module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    """Copy the optimiser's tensors of a checkpoint into ``optimiser``, whose parameters are ``module``'s."""
+    parameters = dict(module.named_parameters())
+    for key, value in tensors.items():
+        if not key.startswith(_OPTIMISER):
+            continue
+        slot, _, name = key.removeprefix(_OPTIMISER).partition("/")
+        parameter = parameters[name]
+        optimiser.state[parameter][slot] = value.clone().to(parameter.device if value.ndim else "cpu")

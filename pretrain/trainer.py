@@ -1,0 +1,167 @@
+"""The one training loop of all methods, as a Lightning module: schedules, seeds, teacher updates, and the checks of every step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from models.errors import StegoError
+from pretrain.batches import Batch, PretrainViews, Share
+from pretrain.encoder import Encoder
+from pretrain.health import Health, collapsed, measure
+from pretrain.methods.base import Method
+from pretrain.methods.teacher import Teacher
+from pretrain.optimiser import build_optimiser, set_rates
+from pretrain.schedules import Clock, cosine, learning_rate, scaled_rate
+from pretrain.settings import PretrainConfig
+from pretrain.state import part_path
+
+PROBE_BATCH = 64
+MakeViews = Callable[[int, Share], PretrainViews]
+"""``make_views(start, share)``: the data set from optimiser step ``start`` on, for one process."""
+
+
+class Pretraining(lightning.LightningModule):  # type: ignore[misc] # lightning has no types here
+    """Trains a `Method`.
+
+    Raises (in training):
+        StegoError: the loss is no longer a finite number.
+    """
+
+    def __init__(self, method: Method, config: PretrainConfig, steps: int, make_views: MakeViews) -> None:
+        super().__init__()
+        self.method = method
+        self.average = Teacher(method.encoder) if config.ema and not method.has_teacher else None
+        self.config = config
+        self.steps = steps
+        self.make_views = make_views
+        self.first_step = 0
+        self.saved_step: int | None = None
+        self.latest: dict[str, float] = {}
+        self.seen = 0
+        self._micro = 0
+
+    @property
+    def clock(self) -> Clock:
+        """The optimiser step that is being taken."""
+        return Clock(self.first_step + self.global_step, self.steps)
+
+    @property
+    def kept(self) -> Encoder:
+        """The encoder that is watched and saved."""
+        kept: Any = self.average.module if self.average is not None else self.method.kept
+        encoder: Encoder = kept
+        return encoder
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """This process's share of every step."""
+        share = Share(self.trainer.global_rank, self.trainer.world_size, self.config.accumulate)
+        workers = self.config.workers
+        if workers is None:
+            workers = 0 if self.device.type == "cpu" else 8
+        return DataLoader(self.make_views(self.first_step, share), batch_size=None, num_workers=workers, pin_memory=self.device.type == "cuda")
+
+    def on_train_batch_start(self, _batch: Batch, index: int) -> None:
+        """Set rates, and the generator that masks and stochastic depth draw from: functions of the step alone."""
+        clock, defaults = self.clock, self.method.defaults
+        self._micro = index % self.config.accumulate
+        self.rate = learning_rate(clock, scaled_rate(self.config.learning_rate or defaults.learning_rate, self.config.batch), self.config.warmup)
+        decay = defaults.weight_decay if self.config.weight_decay is None else self.config.weight_decay
+        last = decay if defaults.last_weight_decay is None or self.config.weight_decay is not None else defaults.last_weight_decay
+        set_rates(self.optimizers(), self.rate, cosine(decay, last, clock.progress))
+        torch.manual_seed(int(np.random.SeedSequence((self.config.seed, 4, clock.step, self._micro, self.global_rank)).generate_state(1)[0]))
+
+    def training_step(self, batch: Batch, _index: int) -> torch.Tensor:
+        """One micro-batch's loss; `latest` keeps what the logs show."""
+        self.method.clock = self.clock
+        step = self.method(batch)
+        value = float(step.loss.detach())
+        if not math.isfinite(value):
+            raise StegoError(self._diverged(f"the loss of '{self.config.method}' is no longer a finite number"))
+        self.latest = {"loss": value, **step.logs}
+        self.seen += batch.views.shape[1]
+        loss: torch.Tensor = step.loss
+        return loss
+
+    def _diverged(self, what: str) -> str:
+        path = part_path(self.config.out)
+        kept = "no checkpoint had been written yet" if self.saved_step is None else f"the last good checkpoint is {path} at step {self.saved_step}"
+        return f"pretraining stopped at step {self.clock.step}: {what}; {kept}; try a smaller --learning-rate"
+
+    def check_weights(self) -> None:
+        """A loss can be finite while its gradient is not: no such weights are ever saved.
+
+        Raises:
+            StegoError: a weight is not a finite number.
+        """
+        for name, parameter in self.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise StegoError(self._diverged(f"the weights {name.removeprefix('method.')} are no longer finite numbers"))
+
+    def on_train_batch_end(self, _outputs: Any, _batch: Batch, _index: int) -> None:
+        """Let teachers follow once an optimiser step is complete."""
+        if self._micro + 1 == self.config.accumulate:
+            self.method.after_step()
+            if self.average is not None:
+                self.average.follow(self.method.encoder, self.config.ema)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW; see `pretrain.optimiser`."""
+        defaults = self.method.defaults
+        return build_optimiser(
+            self, self.method.encoder.spec.depth, decay=self.config.layer_decay, rate=1e-3, weight_decay=defaults.weight_decay, betas=defaults.betas
+        )
+
+    @torch.no_grad()
+    def represent(self, images: torch.Tensor) -> torch.Tensor:
+        """Image vectors (N, C) float32, on the CPU, of ``images`` (N, 3, S, S) uint8 by the kept encoder."""
+        kept = self.kept
+        training = kept.training
+        kept.eval()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision != "32-true"):
+            chunks: Sequence[torch.Tensor] = torch.split(images, PROBE_BATCH)  # type: ignore[no-untyped-call] # torch has no types here
+            parts = [kept.pool(kept(chunk.to(self.device)), self.method.pooling).float().cpu() for chunk in chunks]
+        kept.train(training)
+        return torch.cat(parts)
+
+
+class HealthWatch:
+    """Checks the kept encoder on ``images`` (N, 3, S, S) uint8 with ``labels`` (N,) or None; remembers the checks."""
+
+    def __init__(self, images: torch.Tensor, labels: torch.Tensor | None, history: list[Health]) -> None:
+        self.images = images
+        self.labels = labels
+        self.history = history
+
+    def check(self, module: Pretraining, step: int) -> Health:
+        """Measure and remember."""
+        latest = dict(module.latest)
+        health = measure(module.represent(self.images), self.labels, step, latest.pop("loss", float("nan")), latest)
+        self.history.append(health)
+        return health
+
+    def refuse_collapse(self, module: Pretraining, folder: Path) -> None:
+        """Stop a run that has collapsed.
+
+        Raises:
+            StegoError: the last checks all found the same kind of trouble.
+        """
+        last = self.history[-1]
+        problem = collapsed(self.history)
+        if problem and last.step > module.config.warmup * module.steps:
+            raise StegoError(
+                f"pretraining stopped at step {last.step}: collapse: {problem}; see {folder / 'report.html'}. Try a smaller --learning-rate or a larger --batch"
+            )
+
+
+def log_values(module: Pretraining, images_per_second: float) -> dict[str, float]:
+    """What one log line holds."""
+    group = module.optimizers().param_groups[0]
+    return {**module.latest, "learning_rate": module.rate, "weight_decay": float(group["weight_decay"]), "images_per_second": images_per_second}
