@@ -126,19 +126,21 @@ class CompareTab:
         self._desk = desk
         catalog = benches.shop.catalog
         names = catalog.names()
-        gr.Markdown(_LEAD, elem_classes="lead")
-        with gr.Row(elem_classes="tight"):
-            self.image = gr.Image(
-                label="Photo",
-                type="filepath",
-                sources=["upload", "clipboard"],
-                height=170,
-                buttons=[],
-                placeholder="Drop a photo here\nor click to choose one",
-                alt_text="The photo",
-                elem_id="compare-photo",
+        with gr.Row(elem_classes="tight low"):
+            gr.Markdown(_LEAD, elem_classes="lead")
+            self.examples = gr.Button(
+                "Try an example photo", variant="primary", size="md", scale=0, min_width=200, visible=bool(example_images()), elem_id="compare-examples"
             )
-            self.examples = gr.Button("Show me with an example photo", variant="primary", visible=bool(example_images()), elem_id="compare-examples")
+        self.image = gr.Image(
+            label="Photo",
+            type="filepath",
+            sources=["upload", "clipboard"],
+            height=170,
+            buttons=[],
+            placeholder="Drop a photo here\nor click to choose one",
+            alt_text="The photo",
+            elem_id="compare-photo",
+        )
         self._models: list[Any] = []
         self._classes: list[Any] = []
         self._crfs: list[Any] = []

@@ -32,7 +32,11 @@ class CorrespondenceTab:
         self._pairs = pairs
         self._desk = desk
         self._model = model
-        gr.Markdown(_LEAD, elem_classes="lead")
+        with gr.Row(elem_classes="tight low"):
+            gr.Markdown(_LEAD, elem_classes="lead")
+            self.examples = gr.Button(
+                "Try two example photos", variant="primary", size="md", scale=0, min_width=220, visible=len(example_images()) > 1, elem_id="pair-examples"
+            )
         self._drops: list[Any] = []
         self._views: list[Any] = []
         self._changes: list[Any] = []
@@ -68,12 +72,11 @@ class CorrespondenceTab:
         self._changes.append(gr.Button(f"Another {ordinal} photo", size="sm", visible=False, elem_id=f"pair-change-{side}"))
 
     def _controls(self) -> None:
-        with gr.Row(elem_classes="tight"):
+        with gr.Row(elem_classes="tight low"):
             self.space = gr.Radio(
                 SPACE_CHOICES, value="backbone", label="Compare by", info="What the backbone sees, or what the segmenter made of it", elem_id="pair-space"
             )
             self.low = gr.Slider(0, 0.9, 0.2, step=0.05, label="Glow from cosine", info="Higher shows the closest patches only", elem_id="pair-low")
-            self.examples = gr.Button("Show me with two example photos", variant="primary", visible=len(example_images()) > 1, elem_id="pair-examples")
         with gr.Accordion("Move the point without a mouse", open=False), gr.Row(elem_classes="tight"):
             self.side = gr.Radio(_SIDES, value=0, label="Point in", elem_id="pair-side")
             self.across = gr.Slider(0, 100, 50, step=1, label="Across, %", elem_id="pair-across")

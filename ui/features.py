@@ -79,7 +79,7 @@ class FeaturesTab:
         with gr.Row(elem_classes="board"):
             with gr.Column(scale=2, min_width=300):
                 self.files = gr.File(label=f"Drop photos here (up to {MOST})", file_count="multiple", file_types=["image"], height=150, elem_id="feature-files")
-                self.examples = gr.Button("Show me with the example photos", variant="primary", visible=bool(example_images()), elem_id="feature-examples")
+                self.examples = gr.Button("Try the example photos", variant="primary", size="md", visible=bool(example_images()), elem_id="feature-examples")
                 self.space = gr.Radio(SPACE_CHOICES, value="backbone", label="Features", elem_id="feature-space")
                 self.first = gr.Radio(_COMPONENTS, value=0, label="Components as colours", elem_id="feature-first")
             with gr.Column(scale=3, min_width=320):

@@ -31,6 +31,8 @@ MOST = 1000
 SHOWN = 200
 """Pictures in the album; the download holds all."""
 
+_SMALL = 0.01  # share of the pixels below which a class is not listed by itself
+
 _LEAD = "**The same classes in every photo.** The model, granularity, borders and edited classes of the tab *Segment* are used."
 
 
@@ -63,15 +65,15 @@ class FolderTab:
             self.stop = gr.Button("Stop", size="md", min_width=90, interactive=False, elem_id="folder-stop")
         label = f"Segment this server's folder “{folder.name}”" if folder is not None else ""
         self.given = gr.Button(label, size="md", visible=folder is not None, elem_id="folder-given")
-        self.examples = gr.Button("Show me with the example photos", size="md", visible=bool(example_images()), elem_id="folder-examples")
+        self.examples = gr.Button("Try the example photos", size="md", visible=bool(example_images()), elem_id="folder-examples")
 
     def _result(self) -> None:
         self.progress = gr.HTML("", elem_id="folder-progress")
         self.gallery = gr.Gallery(
-            label="Album", columns=3, height="auto", object_fit="cover", allow_preview=True, buttons=["fullscreen"], interactive=False, elem_id="album"
+            label="Album", columns=3, height=560, object_fit="cover", allow_preview=True, buttons=["fullscreen"], interactive=False, elem_id="album"
         )
         self.legend = gr.HTML("", elem_id="album-legend")
-        with gr.Group(visible=False, elem_id="album-take-away") as self.take_away, gr.Row(elem_classes="tight"):
+        with gr.Column(visible=False, elem_id="album-take-away") as self.take_away, gr.Row(elem_classes="tight low"):
             self.format = gr.Dropdown(choices(), value=PNG, label="Take all of them away as", scale=3, min_width=200, elem_id="album-format")
             self.download = gr.Button("Download", size="md", scale=1, min_width=110, elem_id="album-download")
             self.edit = gr.Button("Edit in Segment", size="md", scale=1, min_width=130, interactive=False, elem_id="album-edit")
@@ -83,7 +85,7 @@ class FolderTab:
         self._tabs = tabs
         settings = [self._model, self._parts.classes, self._parts.crf]
         outputs = [self.progress, self.gallery, self.legend, self.take_away, self.stop, self.edit, self.chosen]
-        nothing: Updates = {self.stop: gr.Button(interactive=False)}
+        nothing: Updates = {self.stop: gr.update(interactive=False)}  # a component made here would be one more on the page
         running = [
             on_steps(self.start.click, self.dropped, [self.files, *settings], outputs, nothing, preprocess=False, show_progress="hidden"),
             on_steps(self.given.click, self.server_folder, settings, outputs, nothing, show_progress="hidden"),
@@ -130,7 +132,7 @@ class FolderTab:
             self.gallery: [(str(page.thumbnail), page.name) for page in album.pages[:SHOWN]],
             self.legend: legend_html(album),
             self.stop: gr.Button(interactive=running),
-            self.take_away: gr.Group(visible=bool(album.pages)),
+            self.take_away: gr.Column(visible=bool(album.pages)),
         }
         if not album.done:
             updates |= {self.chosen: -1, self.edit: gr.Button(interactive=False)}
@@ -181,14 +183,16 @@ def progress_html(album: Album, *, running: bool) -> str:
 
 
 def legend_html(album: Album) -> str:
-    """The classes of an album by falling share, each with its colour and a bar."""
+    """The classes of an album by falling share, each with its colour and a bar as long as its share of the largest; small ones are counted only."""
     shares = album.shares()
+    largest, small = float(shares.max(initial=0)), int(np.sum((shares > 0) & (shares < _SMALL)))
     rows = []
     for label in np.argsort(-shares, kind="stable"):
-        if shares[label] > 0:
+        if shares[label] >= _SMALL:
             color, name = hex_color(album.classes.colors[label]), html.escape(album.classes.names[label])
-            bar = f'<span class="bar" style="width:{100 * shares[label]:.1f}%;background:{color}"></span>'
+            bar = f'<span class="bar" style="width:{100 * shares[label] / largest:.1f}%;background:{color}"></span>'
             rows.append(
                 f'<li><span class="name">{name}</span><span class="track">{bar}</span><span class="share">{share_text(float(shares[label]))}</span></li>'
             )
-    return f'<ul class="classes">{"".join(rows)}</ul>' if rows else ""
+    others = f"<p>and {small} below 1 % of the pixels</p>" if small else ""
+    return f'<ul class="classes">{"".join(rows)}</ul>{others}' if rows else ""

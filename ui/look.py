@@ -70,8 +70,18 @@ CSS = """
 #examples .gallery-item img { width: 100%; height: 100%; object-fit: cover; }
 .tight { gap: 8px !important; align-items: stretch; }
 #rename { height: auto; }
-#take-away, #album-take-away { padding: 10px; }
-#folder-progress progress { width: 100%; height: 8px; accent-color: var(--primary-600); }
+.low { align-items: flex-end; }
+.low > button { min-height: 44px; }
+.low .lead { align-self: center; flex: 1 1 360px; }
+#take-away { padding-top: 6px; }
+#color { align-self: stretch; }
+#color button { width: 44px; height: 100%; min-height: 34px; border-radius: var(--radius-md); }
+#folder-progress progress { width: 100%; height: 8px; appearance: none; border: 0; border-radius: 4px; overflow: hidden; }
+#folder-progress progress { background: var(--border-color-primary); }
+#folder-progress progress::-webkit-progress-bar { background: var(--border-color-primary); }
+#folder-progress progress::-webkit-progress-value { background: var(--primary-600); }
+#folder-progress progress::-moz-progress-bar { background: var(--primary-600); }
+#folder-progress summary, #folder-progress li, #album-legend p { font-size: .9rem; color: var(--body-text-color-subdued); }
 #folder-progress p { margin: 2px 0 0; font-size: .9rem; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
 #album-legend ul.classes { list-style: none; margin: 0; padding: 0; display: grid; gap: 4px; }
 #album-legend ul.classes li { display: grid; grid-template-columns: minmax(80px, 160px) 1fr 52px; gap: 10px; align-items: center; font-size: .9rem; }

@@ -111,17 +111,16 @@ class Parts:
             self.merge = gr.Button("Merge", size="md", min_width=70, elem_id="merge")
             self.split = gr.Button("Split", size="md", min_width=70, elem_id="split")
             self.ignore = gr.Button("Ignore", size="md", min_width=70, elem_id="ignore")
+            self.color = gr.ColorPicker("#1f9d8f", label="Colour", show_label=False, container=False, scale=0, min_width=44, elem_id="color")
+            self.recolour = gr.Button("Recolour", size="md", min_width=90, elem_id="recolour")
             self.undo = gr.Button("Undo", size="md", min_width=70, interactive=False, elem_id="undo")
-        with gr.Row(elem_classes="tight"):
-            self.color = gr.ColorPicker("#1f9d8f", label="Colour", show_label=False, container=False, scale=0, min_width=60, elem_id="color")
-            self.recolour = gr.Button("Recolour", size="md", scale=0, min_width=110, elem_id="recolour")
 
     def _downloads(self, *, can_save: bool) -> None:
-        with gr.Group(elem_id="take-away"):
-            with gr.Row(elem_classes="tight"):
+        with gr.Column(elem_id="take-away"):
+            with gr.Row(elem_classes="tight low"):
                 self.format = gr.Dropdown(choices(), value=PNG, label="Take the segments away as", scale=3, min_width=200, elem_id="format")
                 self.download = gr.Button("Download", size="md", scale=1, min_width=110, elem_id="download")
-            with gr.Row(elem_classes="tight"):
+            with gr.Row(elem_classes="tight low"):
                 self.save_name = gr.Textbox(
                     placeholder="my-classes", label="Keep the edited classes as", max_length=64, scale=3, min_width=200, visible=can_save, elem_id="save-name"
                 )

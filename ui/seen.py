@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from stego_app.images import read_image
 from stego_app.patch_features import SPACES, PatchFeatures, patch_features
 from ui.contract import SegmenterLike
-from ui.pictures import reduce_picture, screen_size
 from ui.sitting import Sitting
 from ui.workshop import Workshop
+
+SIDE = 768
+"""Longest side of the pictures in pixels: small photos are enlarged, so that heat over them is smooth."""
 
 SPACE_CHOICES = [("Backbone features", "backbone"), ("Segmenter's codes", "codes")]
 """What people read, and the name, of each of `SPACES`."""
@@ -26,7 +29,7 @@ class Seen:
 
     Attributes:
         name: of its file.
-        picture: (h, w, 3) uint8, at the size of a screen.
+        picture: (h, w, 3) uint8, its longest side `SIDE`.
         features: by space, see `stego_app.patch_features`.
     """
 
@@ -59,5 +62,11 @@ def seen_before(sitting: Sitting) -> Seen:
 
 
 def _seen(name: str, image: npt.NDArray[np.uint8], segmenter: SegmenterLike, encoded: Any) -> Seen:
-    picture = reduce_picture(image, screen_size(*image.shape[:2]))
+    picture = _fitted(image)
     return Seen(name, picture, {space: patch_features(segmenter, encoded, space) for space in SPACES})
+
+
+def _fitted(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    scale = SIDE / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.BOX))
