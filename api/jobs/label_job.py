@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,15 @@ from stego_app.labelling.manifest import NAME as MANIFEST
 from stego_app.labelling.summary import write_failures
 
 
-def label_settings(options: dict[str, Any]) -> LabelSettings:
+def label_settings(options: Mapping[str, Any]) -> LabelSettings:
     """Settings of labelling for a job's options."""
-    return LabelSettings(**{name: value for name, value in options.items() if name in LabelSettings.model_fields and value is not None})
+    given = {name: value for name, value in options.items() if name in LabelSettings.model_fields and name != "formats" and value is not None}
+    return LabelSettings(**given, formats=asked_formats(options))
+
+
+def asked_formats(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the formats that a job's options ask for."""
+    return tuple(str(options["formats"]).split(",")) if options.get("formats") else ()
 
 
 def manifest_of(out: Path) -> Path:

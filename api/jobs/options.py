@@ -25,6 +25,12 @@ class LabelOptions(BaseModel):
     overlays: bool = Field(default=True, description="Also write the colours over the pictures.")
     confidence: bool = Field(default=False, description="Also write the confidence of each pixel.")
     abstain: float | None = Field(default=None, ge=0, le=1, description="Give no class (255) where confidence is below this; never if absent.")
+    formats: str | None = Field(
+        default=None,
+        max_length=200,
+        pattern=r"^[a-z0-9-]+(,[a-z0-9-]+)*$",
+        description="Also write the label maps in these formats, by the names of `stego label --format` and with commas between, e.g. `coco,yolo`.",
+    )
 
 
 class FitOptions(BaseModel):

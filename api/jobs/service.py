@@ -12,6 +12,7 @@ from typing import Any
 from api.catalog import Catalog
 from api.jobs.archive import Limits, look_through
 from api.jobs.folder import DataFolder, is_job_id
+from api.jobs.label_job import asked_formats
 from api.jobs.queue import JobQueue, QueueError
 from api.jobs.settings import JobSettings, WorkerSettings
 from api.jobs.store import Job, JobStore, Kind, State
@@ -20,6 +21,7 @@ from api.model_folder import NameTakenError, snapshot
 from api.settings import ServiceSettings
 from models.errors import StegoError
 from stego_app.atomic import output_error
+from stego_app.labelling.export import check_formats
 
 log = logging.getLogger("stego.jobs")
 
@@ -99,6 +101,7 @@ class JobService:
             raise StegoError(f"classes: {options['classes']} is more than this model's {facts.max_classes}; expected 1 to {facts.max_classes}")
         if (options.get("confidence") or options.get("abstain") is not None) and not facts.confidence:
             raise StegoError(f"confidence: model '{name}' cannot tell it; train it again to have it")
+        check_formats(asked_formats(options))
         return self._add("label", upload, name, {key: value for key, value in options.items() if key != "model"}, source)
 
     def fit(self, upload: Path, options: Mapping[str, Any]) -> Job:

@@ -193,7 +193,8 @@ class JobStore:
         with self._database() as database:
             database.execute(
                 "update jobs set deaths = case when :forgive and :done > done then 0 else deaths end, stage = :stage, done = coalesce(:done, done), "
-                "total = coalesce(:total, total), failed = :failed, rate = coalesce(:rate, rate), eta = :eta, updated = :now where id = :job and state = 'running'",
+                "total = coalesce(:total, total), failed = :failed, rate = coalesce(:rate, rate), eta = :eta, updated = :now "
+                "where id = :job and state = 'running'",
                 {**values, "now": time.time()},
             )
 

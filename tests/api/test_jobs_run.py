@@ -75,12 +75,13 @@ def contents(path: Path) -> dict[str, bytes]:
 
 def test_the_result_is_what_the_segmenter_gives(bench: Bench) -> None:
     files = photos(5)
-    job = bench.run(bench.submit(files, classes=3, overlays=True))
+    job = bench.run(bench.submit(files, classes=3, overlays=True, formats="coco,yolo"))
     assert (job.state, job.done, job.total, job.failed, job.runs, job.deaths) == ("done", 5, 5, 0, 1, 0)
     result = contents(bench.service.result(job.id))
     assert {name for name in result if name.endswith("png")} == {f"labels/{name}" for name in files}
     assert {name for name in result if name.endswith("jpg")} == {f"overlays/{name[:-4]}.jpg" for name in files}
     assert {"classes.csv", "classes.json", "manifest.jsonl"} <= set(result)
+    assert sum(len(name.split("/")[-1]) > 0 and ("coco" in name or "yolo" in name) for name in result) > len(files)
     segmenter = Segmenter.load(bench.model, device="cpu")
     for name, data in files.items():
         expected = segmenter(read_image(data), classes=3, crf=False).labels
