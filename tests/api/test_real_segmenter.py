@@ -47,7 +47,20 @@ def model_file(tiny_backbone: Backbone, tmp_path: Path) -> Path:
 
 
 def test_the_command_serves_what_python_gives(model_file: Path) -> None:
-    command = [sys.executable, "-m", "stego_app.cli", "serve", "--model", str(model_file), "--port", "0", "--device", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "stego_app.cli",
+        "serve",
+        "--model",
+        str(model_file),
+        "--port",
+        "0",
+        "--device",
+        "cpu",
+        "--data",
+        str(model_file.parent / "data"),
+    ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
