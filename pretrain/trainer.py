@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,9 @@ class Pretraining(lightning.LightningModule):  # type: ignore[misc] # lightning 
         decay = defaults.weight_decay if self.config.weight_decay is None else self.config.weight_decay
         last = decay if defaults.last_weight_decay is None or self.config.weight_decay is not None else defaults.last_weight_decay
         set_rates(self.optimizers(), self.rate, cosine(decay, last, clock.progress))
-        torch.manual_seed(int(np.random.SeedSequence((self.config.seed, 4, clock.step, self._micro, self.global_rank)).generate_state(1)[0]))
+        drawn = int(np.random.SeedSequence((self.config.seed, 4, clock.step, self._micro, self.global_rank)).generate_state(1)[0])
+        torch.manual_seed(drawn)
+        random.seed(drawn)  # lightly's block masks draw from it
 
     def training_step(self, batch: Batch, _index: int) -> torch.Tensor:
         """One micro-batch's loss; `latest` keeps what the logs show."""
@@ -105,6 +108,10 @@ class Pretraining(lightning.LightningModule):  # type: ignore[misc] # lightning 
             if not bool(torch.isfinite(parameter).all()):
                 raise StegoError(self._diverged(f"the weights {name.removeprefix('method.')} are no longer finite numbers"))
 
+    def on_before_optimizer_step(self, _optimiser: Any) -> None:
+        """Let the method leave out gradients."""
+        self.method.before_step()
+
     def on_train_batch_end(self, _outputs: Any, _batch: Batch, _index: int) -> None:
         """Let teachers follow once an optimiser step is complete."""
         if self._micro + 1 == self.config.accumulate:
@@ -126,7 +133,7 @@ class Pretraining(lightning.LightningModule):  # type: ignore[misc] # lightning 
         training = kept.training
         kept.eval()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision != "32-true"):
-            chunks: Sequence[torch.Tensor] = torch.split(images, PROBE_BATCH)  # type: ignore[no-untyped-call] # torch has no types here
+            chunks: Sequence[torch.Tensor] = torch.split(images, PROBE_BATCH)
             parts = [kept.pool(kept(chunk.to(self.device)), self.method.pooling).float().cpu() for chunk in chunks]
         kept.train(training)
         return torch.cat(parts)

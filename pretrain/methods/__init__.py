@@ -13,6 +13,20 @@ if TYPE_CHECKING:
 
 METHODS = {
     "simclr": "pretrain.methods.simclr:SimClr",
+    "byol": "pretrain.methods.byol:Byol",
+    "simsiam": "pretrain.methods.simsiam:SimSiam",
+    "barlow-twins": "pretrain.methods.barlow_twins:BarlowTwins",
+    "vicreg": "pretrain.methods.vicreg:VicReg",
+    "swav": "pretrain.methods.swav:Swav",
+    "mae": "pretrain.methods.mae:Mae",
+    "simmim": "pretrain.methods.simmim:SimMim",
+    "ijepa": "pretrain.methods.ijepa:IJepa",
+    "dino": "pretrain.methods.dino:Dino",
+    "ibot": "pretrain.methods.ibot:Ibot",
+    "simclrv2": "pretrain.methods.simclrv2:SimClrV2",
+    "lejepa": "pretrain.methods.lejepa:LeJepa",
+    "dinov2": "pretrain.methods.dinov2:DinoV2",
+    "neco": "pretrain.methods.neco:Neco",
 }
 """Name to module and class."""
 

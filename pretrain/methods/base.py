@@ -99,6 +99,10 @@ class Method(nn.Module, ABC):
     def forward(self, batch: Batch) -> Step:
         """One micro-batch's loss at `clock`."""
 
+    def before_step(self) -> None:
+        """What is done to gradients before the optimiser step at `clock`, such as leaving out a layer."""
+        return
+
     def after_step(self) -> None:
         """What follows the optimiser step at `clock`, such as moving a teacher."""
         return

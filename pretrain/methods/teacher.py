@@ -19,9 +19,12 @@ class Teacher(nn.Module):
     statistics in the teacher too, as in BYOL.
     """
 
-    def __init__(self, student: nn.Module) -> None:
+    def __init__(self, student: nn.Module, twin: nn.Module | None = None) -> None:
+        """``twin`` is a module of the student's shape to use as the copy, for students that cannot be copied (weight-normed heads)."""
         super().__init__()
-        self.module = copy.deepcopy(student).requires_grad_(False)
+        if twin is not None:
+            twin.load_state_dict(student.state_dict())
+        self.module = (twin if twin is not None else copy.deepcopy(student)).requires_grad_(False)
         for part in self.module.modules():
             if isinstance(part, Encoder):
                 set_drop_path(part.network, 0.0)

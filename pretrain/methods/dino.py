@@ -1,0 +1,128 @@
+"""DINO: an averaged teacher sees whole images, the student learns to say the same of small crops."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from lightly.loss import DINOLoss
+from lightly.models.modules import DINOProjectionHead
+from pydantic import Field
+from torch import nn
+
+from models.errors import StegoError
+from pretrain.batches import Batch, ViewPlan
+from pretrain.encoder import Encoder
+from pretrain.health import entropy_share
+from pretrain.methods.base import Defaults, Method, Setting, Step, auto_prototypes, full_precision
+from pretrain.methods.common import MomentumOptions, MultiCropOptions, multi_crop
+from pretrain.methods.teacher import Teacher
+from pretrain.schedules import linear_warmup, teacher_momentum
+from pretrain.settings import PretrainConfig
+
+
+class DinoOptions(MomentumOptions, MultiCropOptions):
+    """``prototypes`` (65,536 in the paper; 0 chooses by the number of images), temperatures, and how long the last layer stays fixed.
+
+    The teacher's temperature rises from ``teacher_start`` to ``teacher_temperature`` over the share ``temperature_warmup`` of the run.
+    """
+
+    prototypes: int = Field(default=0, ge=0)
+    hidden: int = Field(default=2048, ge=1)
+    bottleneck: int = Field(default=256, ge=2)
+    student_temperature: float = Field(default=0.1, gt=0)
+    teacher_start: float = Field(default=0.04, gt=0)
+    teacher_temperature: float = Field(default=0.07, gt=0)
+    temperature_warmup: float = Field(default=0.3, gt=0, le=1)
+    center_momentum: float = Field(default=0.9, ge=0, lt=1)
+    frozen: float = Field(default=0.01, ge=0, le=1)
+
+
+def prototype_head(dim: int, options: Any, prototypes: int) -> nn.Module:
+    """DINO's head: dim to ``prototypes`` cosines, by a bottleneck on the unit sphere."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # lightly's head uses torch's older weight norm
+        head: nn.Module = DINOProjectionHead(dim, options.hidden, options.bottleneck, prototypes)
+    return head
+
+
+class Dino(Method):
+    """Caron et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV 2021, equations 1 to 4."""
+
+    name = "dino"
+    paper = "Caron et al. 2021, arXiv:2104.14294"
+    pooling = "cls"
+    options = DinoOptions
+    defaults = Defaults(learning_rate=5e-4, weight_decay=0.04, last_weight_decay=0.4, betas=(0.9, 0.999))
+    has_teacher = True
+
+    def __init__(self, encoder: Encoder, setting: Setting) -> None:
+        super().__init__(encoder, setting)
+        self.settings = options = setting.options
+        check_views(options)
+        self.count = auto_prototypes(options.prototypes, setting.images, 65536)
+        self.head = prototype_head(encoder.dim, options, self.count)
+        self.teacher = Teacher(encoder)
+        self.teacher_head = Teacher(self.head, prototype_head(encoder.dim, options, self.count))
+        self.criterion = DINOLoss(self.count, student_temp=options.student_temperature, center_momentum=options.center_momentum)
+
+    @classmethod
+    def plan(cls, config: PretrainConfig, options: Any) -> ViewPlan:
+        return multi_crop(config, options)
+
+    @property
+    def kept(self) -> Encoder:
+        kept: Any = self.teacher.module
+        encoder: Encoder = kept
+        return encoder
+
+    @property
+    def teacher_temperature(self) -> float:
+        """The teacher's temperature at this step."""
+        options = self.settings
+        return linear_warmup(options.teacher_start, options.teacher_temperature, self.clock.progress, options.temperature_warmup)
+
+    def forward(self, batch: Batch) -> Step:
+        images = batch.views.flatten(0, 1)
+        wanted = self.teacher_head(self.kept.pool(self.teacher(images), self.pooling))
+        found = [self.head(self.pooled(images)).chunk(2)]
+        if len(batch.local):
+            found.append(self.head(self.pooled(batch.local.flatten(0, 1))).chunk(len(batch.local)))
+        with full_precision(wanted):
+            targets = [one.float() for one in wanted.chunk(2)]
+            logs = teacher_logs(torch.cat(targets) - self.criterion.center[0], self.teacher_temperature)
+            loss = self.criterion(targets, [one.float() for group in found for one in group], teacher_temp=self.teacher_temperature)
+        return Step(loss, logs)
+
+    def before_step(self) -> None:
+        if self.clock.progress < self.settings.frozen:
+            freeze_last_layer(self.head)
+
+    def after_step(self) -> None:
+        momentum = teacher_momentum(self.settings.momentum, self.clock.steps, self.clock.progress)
+        self.teacher.follow(self.encoder, momentum)
+        self.teacher_head.follow(self.head, momentum)
+
+
+def check_views(options: Any) -> None:
+    """Temperatures must be ordered for the teacher to be the sharper one.
+
+    Raises:
+        StegoError: they are not.
+    """
+    if options.teacher_temperature >= options.student_temperature or options.teacher_start >= options.student_temperature:
+        raise StegoError("options 'teacher_start' and 'teacher_temperature': expected less than 'student_temperature', or the teacher sharpens nothing")
+
+
+def freeze_last_layer(head: Any) -> None:
+    """Drop the gradients of the prototypes (Caron et al., 2021, appendix: fixed during the first epoch)."""
+    for parameter in head.last_layer.parameters():
+        parameter.grad = None
+
+
+@torch.no_grad()
+def teacher_logs(logits: torch.Tensor, temperature: float) -> dict[str, float]:
+    """Entropies over log K of the teacher's answers (N, K): their mean, and that of their average."""
+    answers = torch.softmax(logits / temperature, dim=-1)
+    return {"teacher_entropy": entropy_share(answers), "teacher_marginal": entropy_share(answers.mean(0, keepdim=True))}
