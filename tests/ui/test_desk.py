@@ -20,9 +20,9 @@ from models.errors import StegoError
 from stego_app.edits import edits_from_json
 from ui.desk import Desk
 from ui.downloads import Downloads
+from ui.held import Held
 from ui.parts import fading, granularity
 from ui.pictures import Look
-from ui.held import Held
 from ui.sitting import Sitting, file_stem, picked_color
 from ui.workshop import Runner, Workshop, at_once
 
