@@ -362,9 +362,19 @@ def ui(
     model: Annotated[list[str] | None, typer.Option("--model", "-m", help="A segmenter file, or 'default'. Repeat for several.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 7860,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    folder: Annotated[Path | None, typer.Option(help="A folder of images that the page offers to segment, and shows.")] = None,
+    models: Annotated[Path | None, typer.Option(help="Folder where edited segmenters are saved; that of `stego serve` if not given.")] = None,
 ) -> None:
-    """Open the browser page alone, on this machine only."""
-    serve(model=model, port=port, device=device, host="127.0.0.1", max_bytes=20_000_000, max_pixels=40_000_000, ui=True)
+    """Open the browser page, on this machine only."""
+    from api import ServiceSettings
+    from api import serve as run
+    from api.jobs.settings import JobSettings, default_data_folder
+    from stego_app.images import find_images
+
+    if folder is not None:
+        find_images(folder)  # a wrong folder is told now, not when somebody clicks
+    jobs = JobSettings(data=default_data_folder(), models=models)
+    run(ServiceSettings(models=tuple(model or ["default"]), port=port, device=device, folder=folder, jobs=jobs))
 
 
 def main() -> None:

@@ -113,7 +113,7 @@ class Desk:
             raise StegoError("this server keeps no models: download the segmenter instead")
         name = name.strip()
         self.shop.save(name, sitting.segmenter)
-        return f"Saved as **{name}**: the command line and REST use it from now on (`model={name}`)"
+        return f"Saved as **{name}**: REST takes it as `model={name}`; for the command line it is `{name}.safetensors` in this server's folder of models"
 
     def wipe(self, tab: str, kind: str, look: Look) -> Wipe | None:
         """Before and after: the "photo" and its overlay, or the overlay with rough "borders" and with sharpened ones; None without an image."""
