@@ -14,13 +14,13 @@ PER_CENTROID = 256
 """Rows a centroid is learnt from, at most: faiss draws them."""
 
 
-def kmeans(rows: Floats, clusters: int, seed: int) -> Floats:
+def kmeans(rows: Floats, clusters: int, seed: int, per_centroid: int = PER_CENTROID) -> Floats:
     """Centroids (k, D) of rows (N, D) in Euclidean distance; k is ``clusters``, or N if that is less."""
     clusters = min(clusters, len(rows))
     rows = np.ascontiguousarray(rows, np.float32)
     if clusters == len(rows):
         return rows.copy()
-    solver = faiss.Kmeans(rows.shape[1], clusters, niter=ITERATIONS, seed=seed + 1, min_points_per_centroid=1, max_points_per_centroid=PER_CENTROID)
+    solver = faiss.Kmeans(rows.shape[1], clusters, niter=ITERATIONS, seed=seed + 1, min_points_per_centroid=1, max_points_per_centroid=per_centroid)
     solver.train(rows)
     centroids: Floats = np.array(solver.centroids, np.float32)
     return centroids
