@@ -13,6 +13,7 @@ from api.batching import Batcher
 from api.body import BodyLimit, BodyRule
 from api.catalog import Catalog, load_catalog, model_folder
 from api.context import RequestContext
+from api.description import describe_common_parts
 from api.dialects.xanylabeling import XAnyLabelingPaths
 from api.engine import Engine
 from api.errors import install_error_handlers
@@ -89,6 +90,7 @@ def create_app(settings: ServiceSettings | None = None, segmenters: Mapping[str,
         app.include_router(router)
         known += router.routes
     app.include_router(unknown_router(known))
+    describe_common_parts(app)
     if settings.ui:
         from api.page import mount_page  # Gradio takes seconds to import
 

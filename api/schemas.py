@@ -83,6 +83,9 @@ class SegmentSummary(BaseModel):
     timing_ms: Timing
 
 
+_ENTRY = {"name": "default", "default": True, "classes": 27, "max_classes": 64, "confidence": True, "editable": False, "removable": False}
+
+
 class ModelEntry(BaseModel):
     """One model in the list."""
 
@@ -98,6 +101,8 @@ class ModelEntry(BaseModel):
 class ModelList(BaseModel):
     """The models on offer, the default one first."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"models": [_ENTRY]}})
+
     models: list[ModelEntry]
 
 
@@ -112,6 +117,16 @@ class ModelClass(BaseModel):
 
 class ModelDetail(ModelEntry):
     """A model with its classes and what is known of its making."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                **_ENTRY,
+                "class_table": [{"id": 0, "name": "sky", "color": "#377eb8", "share": 0.31}],
+                "info": {"fingerprint": "5f1c0e92aa31b7d4", "backbone": {"name": "default", "patch_size": 14}, "edits": 1},
+            }
+        }
+    )
 
     class_table: list[ModelClass]
     info: dict[str, Any]
@@ -245,11 +260,15 @@ class ModelReady(BaseModel):
 class Alive(BaseModel):
     """The process answers."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "live"}})
+
     status: str
 
 
 class Health(Alive):
     """State of the service."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "ready", "models": ["default"], "pending": 0}})
 
     models: list[str]
     pending: int = Field(ge=0, description="Images waiting or being worked on.")

@@ -78,6 +78,8 @@ class JobStatus(BaseModel):
 class JobList(BaseModel):
     """Jobs, the newest first."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"jobs": [], "before": None}})
+
     jobs: list[JobStatus]
     before: str | None = Field(description="Pass as `before` for older ones; null where there are none.")
 

@@ -92,6 +92,8 @@ class Listed(BaseModel):
 class Healthy(BaseModel):
     """The service takes images."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "healthy", "models_loaded": 1, "timestamp": "2026-01-31T12:00:00Z"}})
+
     status: str
     models_loaded: int
     timestamp: str

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
+from fake_segmenter import FakeSegmenter
 from sample_photo import photo
 
+from api import ServiceSettings, create_app
+from api.description import as_text
 from api.negotiation import OFFERS
 from api.options import SegmentOptions
 from api.schemas import ErrorBody, ModelDetail, ModelList, SegmentSummary
+from api.security.scopes import scope_of
 
 
 def description(client: httpx.Client) -> dict[str, Any]:
@@ -56,6 +62,44 @@ def test_answers_are_what_is_described(client: httpx.Client) -> None:
     assert (detail.name, detail.classes, detail.max_classes, len(detail.class_table)) == ("fine", 20, 27, 20)
     assert detail.info["backbone"] == {"name": "none"}
     ErrorBody.model_validate_json(client.get("/v1/models/nope").content, strict=True, extra="forbid")
+
+
+def test_the_file_in_the_documentation_is_up_to_date() -> None:
+    app = create_app(ServiceSettings(ui=False), {"default": FakeSegmenter()})
+    kept = Path(__file__).parents[2] / "docs" / "openapi.json"
+    assert json.loads(kept.read_text("utf-8")) == json.loads(as_text(app)), "the service has changed: stego openapi > docs/openapi.json"
+
+
+def test_every_operation_tells_what_it_needs_and_how_it_refuses(client: httpx.Client) -> None:
+    for path, operations in description(client)["paths"].items():
+        for method, operation in operations.items():
+            assert operation["summary"], path
+            assert operation["description"], path
+            needed = scope_of(method.upper(), path)
+            assert operation.get("x-scope") == ("any key" if needed == "any" else needed)
+            assert ({"401", "403", "429"} <= set(operation["responses"])) == (needed is not None), path
+
+
+def test_every_json_body_and_answer_has_an_example(client: httpx.Client) -> None:
+    document = description(client)
+    schemas = document["components"]["schemas"]
+
+    def has_example(content: dict[str, Any]) -> bool:
+        schema = content.get("schema", {})
+        if forms := schema.get("anyOf"):
+            return all(has_example({"schema": form.get("items", form)}) for form in forms)
+        named = schemas.get(schema.get("$ref", "").rpartition("/")[2], schema)
+        return bool({"example", "examples"} & (set(content) | set(named)))
+
+    missing = []
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            success = next(answer for status, answer in operation["responses"].items() if status.startswith("2"))
+            for kind, holder in (("body", operation.get("requestBody", {})), ("answer", success)):
+                content = holder.get("content", {}).get("application/json")
+                if content is not None and not has_example(content):
+                    missing.append((method, path, kind))
+    assert not missing
 
 
 def test_no_page_of_others_is_served(client: httpx.Client) -> None:
