@@ -93,7 +93,7 @@ def steps_within(fields: dict[str, Any], seconds: float) -> int:
         module.method.clock = Clock(500, 1000)
         with torch.autocast("cpu", torch.bfloat16):
             loss = module.method(views[number]).loss
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         optimiser.zero_grad()
         module.method.after_step()
@@ -122,7 +122,7 @@ def judge(fields: dict[str, Any], trained: Path | None, data: Path) -> dict[str,
         source = open_source([data / name])
         images = torch.stack([centre_view(source.read(index), VIT["image_size"]) for index in range(len(source))])
         with torch.inference_mode():
-            features = torch.cat([encoder.pool(encoder(part), pooling) for part in images.split(250)]).float()
+            features = torch.cat([encoder.pool(encoder(part), pooling) for part in torch.split(images, 250)]).float()
         sets.append((features, torch.from_numpy(folder_labels(source)[0])))
     (train, train_labels), (test, test_labels) = sets
     scale = StandardScaler().fit(train.numpy())

@@ -73,4 +73,5 @@ def _dropped(drop: Any, branch: torch.Tensor, shapes: list[tuple[int, int]]) -> 
     keep = 1 - drop.drop_prob
     crops = branch.new_empty(sum(count for count, _ in shapes)).bernoulli_(keep) / keep
     lengths = torch.cat([torch.full((count,), length) for count, length in shapes]).to(branch.device)
-    return branch * crops.repeat_interleave(lengths)[:, None]
+    scaled: torch.Tensor = branch * crops.repeat_interleave(lengths)[:, None]
+    return scaled
