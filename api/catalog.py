@@ -15,6 +15,7 @@ from types import MappingProxyType
 from api.model_folder import ModelFolder, NameTakenError, is_model_name
 from api.settings import ServiceSettings
 from models.errors import StegoError
+from stego_app.atomic import OutputError
 from ui.contract import SegmenterLike
 
 log = logging.getLogger("stego.models")
@@ -202,7 +203,7 @@ class Catalog:
                 raise StaleEditError(f"model '{name}' was changed since; look at its classes again")
             edited = change(self.get(name))
             if save_as is None:
-                edited.save(self._path(name))
+                _save(edited, self._path(name))
                 return name
         self.save_new(save_as, edited)
         return save_as
@@ -219,7 +220,7 @@ class Catalog:
         self.check_free(name)
         part = folder.path / f".{uuid.uuid4().hex}.stego-part"
         try:
-            segmenter.save(part)
+            _save(segmenter, part)
             folder.add(name, part)
         finally:
             part.unlink(missing_ok=True)
@@ -327,6 +328,18 @@ class Catalog:
         """A lock of this name: nobody else reads or edits that model meanwhile."""
         with self._lock:
             return self._busy.setdefault(key, threading.Lock())
+
+
+def _save(segmenter: SegmenterLike, path: Path) -> None:
+    """Write a segmenter file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        segmenter.save(path)
+    except StegoError as error:
+        raise OutputError(str(error)) from error
 
 
 def _load_file(path: Path) -> SegmenterLike:

@@ -17,7 +17,6 @@ from api.jobs.receiving import no_room
 from api.jobs.service import JobService, JobsOffError, NoResultError, TooManyJobsError, UnknownJobError
 from api.jobs.store import JobStoreError
 from api.model_folder import NameTakenError, NoSuchModelError
-from models.artifact import ArtifactError
 from models.errors import StegoError
 from stego_app.atomic import OutputError
 
@@ -46,7 +45,7 @@ def answering() -> Iterator[None]:
         raise ApiError(503, "jobs_off", str(error)) from error
     except TooManyJobsError as error:
         raise ApiError(503, "busy", str(error), headers={"Retry-After": "30"}) from error
-    except (JobStoreError, OutputError, ArtifactError) as error:
+    except (JobStoreError, OutputError) as error:
         log.error("%s", error)
         raise no_room(error) from error
     except StegoError as error:

@@ -50,7 +50,7 @@ def run_fit(work: Work) -> Done:
 
 def _unreadable(work: Work, folder: Path) -> list[tuple[str, str]]:
     """Images that cannot be decoded, and why; they are removed, since neither way of fitting lists them by itself."""
-    listed = work.folder.path / "unreadable.json"
+    listed = work.folder.unreadable
     failures: dict[str, str] = json.loads(listed.read_bytes()) if listed.exists() else {}
     paths = find_images(folder) if any(folder.rglob("*.*")) else []
     for number, path in enumerate(paths):

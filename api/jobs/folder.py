@@ -43,6 +43,11 @@ class JobFolder:
         return self.path / "refused.json"
 
     @property
+    def unreadable(self) -> Path:
+        """Images that a fit has found to be damaged, and why (JSON)."""
+        return self.path / "unreadable.json"
+
+    @property
     def model(self) -> Path:
         """The segmenter file."""
         return self.path / "model.safetensors"
@@ -71,7 +76,7 @@ class JobFolder:
         """Remove everything but the result."""
         for folder in (self.input, self.out, self.cache, self.path / "input.part"):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.upload, self.refused, self.model):
+        for file in (self.upload, self.refused, self.unreadable, self.model):
             file.unlink(missing_ok=True)
 
     def remove(self) -> None:

@@ -25,6 +25,7 @@ from api.jobs.store import Job
 from api.model_folder import ModelFolder
 from api.settings import ServiceSettings
 from models.backbone import Backbone, save_backbone
+from models.errors import StegoError
 from stego_app.images import read_image
 from stego_app.segmenter import Segmenter
 
@@ -66,6 +67,7 @@ def small(tiny_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Segmenter, "fit", partial(Segmenter.fit, backbone=str(tmp_path / "backbone.safetensors")))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_a_fit_makes_a_model_that_all_can_use(bench: Bench) -> None:
     files = photos(6)
@@ -139,12 +141,29 @@ def test_a_fit_of_nothing_readable_fails(bench: Bench) -> None:
     assert bench.service.catalog.names() == ["tiny"]
 
 
-@pytest.mark.usefixtures("small")
-def test_more_classes_than_the_images_tell_apart_is_one_line(bench: Bench) -> None:
-    job = bench.run(bench.submit(photos(2), classes=255, resolution=32))
+def test_a_model_that_was_made_is_listed_and_downloaded(bench: Bench, tiny_backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = fake_fit(monkeypatch, tiny_backbone, 1)
+    files = photos(3)
+    job = bench.run(bench.submit({**files, "broken.png": files["photo000.png"][:200], "note.txt": b"x"}))
+    assert (job.state, job.error, job.failed, calls) == ("done", None, 1, [3])
+    assert dict(bench.service.store.failures(job.id, 9)).keys() == {"broken.png"}
+    assert bench.service.catalog.names() == ["tiny", "mine"]
+    assert bench.service.catalog.get("mine").default_classes == 4
+    with zipfile.ZipFile(bench.service.result(job.id)) as result:
+        assert result.namelist() == ["mine.safetensors"]
+        assert result.read("mine.safetensors") == (bench.models / "mine.safetensors").read_bytes()
+    assert {path.name for path in bench.data.job(job.id).path.iterdir()} == {"result.zip", "lock"}
+
+
+def test_what_a_fit_refuses_is_one_line_without_places(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(images: list[Path], **options: Any) -> None:
+        raise StegoError(f"{images[0].parent}: 255 classes asked for,\nbut {len(images)} images; see {options['cache']}")
+
+    monkeypatch.setattr(Segmenter, "fit", refuse)
+    job = bench.run(bench.submit(photos(2), classes=255))
     assert job.state == "failed"
     assert job.error is not None
-    assert "classes" in job.error
+    assert "255 classes asked for, but 2 images" in job.error
     assert str(bench.data.path) not in job.error
 
 
