@@ -6,7 +6,7 @@ import hashlib
 import io
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,9 @@ TILE = 1024
 CACHE = ".tiles"
 """Folder inside OUT for what is done of a raster that is under way."""
 
+FEW_BLOCKS = 4
+"""For this many blocks, starting processes would take longer than the work."""
+
 OVERLAY_SIDE = 4096
 """Long side of a raster's overlay, which is to be looked at whole."""
 
@@ -57,6 +60,8 @@ def label_large(plan: Plan, sha256: str, out: Path, segmenter: LabellingSegmente
         run.decide()
         outcome = run.assemble()
     shutil.rmtree(cache.parent, ignore_errors=True)
+    with suppress(OSError):  # that of another raster is under way
+        (out / CACHE).rmdir()
     return outcome
 
 
@@ -158,7 +163,10 @@ class _Large:
             self.progress(f"{self.plan.name}: rows of blocks", len(tops) - len(left), len(tops))
         for number, top in enumerate(left):
             tiles = []
-            for tile in self.pool.run(finish_tile, ((task,) for task in self._tasks(top)), ahead=self.pool.workers + 1):
+            tasks = self._tasks(top)
+            few = self.grid.cells[1] * len(left) <= FEW_BLOCKS * self.grid.reach
+            results: Iterator[Any] = map(finish_tile, tasks) if few else self.pool.run(finish_tile, ((task,) for task in tasks), ahead=self.pool.workers + 1)
+            for tile in results:
                 if isinstance(tile, BaseException):
                     raise tile
                 tiles.append(tile)

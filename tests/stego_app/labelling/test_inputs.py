@@ -1,0 +1,156 @@
+"""Inputs of every kind: what is found, what it is called, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_label_folder import BLUE, PLAIN, RED, ColourSegmenter, halves
+
+from models.errors import StegoError
+from stego_app.formats import safe_zip
+from stego_app.labelling import label_images
+from stego_app.labelling.inputs import find_inputs
+from stego_app.labelling.manifest import read_entries
+from stego_app.labelling.names import plan_inputs
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("one/a.png", "one/deep/a.png", "two/a.png", "two/b.jpg"):
+        halves(tmp_path / name, RED, BLUE)
+    (tmp_path / "two" / "notes.txt").write_text("no image")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(*sources: str) -> list[str]:
+    return [str(item.name) for item in find_inputs(sources)]
+
+
+def zipped(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def picture(color: tuple[int, int, int] = RED) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (32, 24), color).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("sources", "found"),
+    [
+        (["one"], ["a.png", "deep/a.png"]),
+        (["one/a.png"], ["a.png"]),
+        (["one", "two"], ["one/a.png", "one/deep/a.png", "two/a.png", "two/b.jpg"]),
+        (["one/a.png", "two/a.png"], ["one/a.png", "two/a.png"]),
+        (["*/a.png"], ["one/a.png", "two/a.png"]),
+        (["two/*"], ["a.png", "b.jpg"]),
+        (["one/**/*.png"], ["a.png", "deep/a.png"]),
+        (["two/a.png", "two/a.png", "two"], ["a.png", "b.jpg"]),
+        (["@list.txt"], ["one/a.png", "two/b.jpg"]),
+    ],
+)
+def test_what_is_found_and_what_it_is_called(here: Path, sources: list[str], found: list[str]) -> None:
+    (here / "list.txt").write_text(f"one/a.png\n\n{here}/two/b.jpg\n./one/a.png\n")
+    assert names(*sources) == found
+
+
+def test_zips_are_read_without_unpacking_and_mixed_with_folders(here: Path) -> None:
+    zipped(here / "more.zip", {"x/a.png": picture(BLUE), "readme.txt": b"text", "__MACOSX/x/._a.png": b"junk", ".hidden.png": b"junk"})
+    assert names("more.zip") == ["x/a.png"]
+    assert names("more.zip", "two") == ["more/x/a.png", "two/a.png", "two/b.jpg"]
+    before = set(here.rglob("*"))
+    summary = label_images(plan_inputs(["more.zip"], here / "out"), here / "out", ColourSegmenter(), PLAIN)
+    assert (summary.labelled, summary.failed) == (1, 0)
+    with Image.open(here / "out" / "labels" / "x" / "a.png") as image:
+        assert image.getextrema() == (2, 2)
+    assert {path for path in set(here.rglob("*")) - before if "out" not in path.parts} == set()
+    assert label_images(plan_inputs(["more.zip"], here / "out"), here / "out", ColourSegmenter(), PLAIN).skipped == 1
+    zipped(here / "more.zip", {"x/a.png": picture(RED)})
+    assert label_images(plan_inputs(["more.zip"], here / "out"), here / "out", ColourSegmenter(), PLAIN).labelled == 1
+
+
+def test_a_missing_or_bad_file_of_a_list_or_zip_is_a_failure_of_its_own(here: Path) -> None:
+    (here / "list.txt").write_text("two/a.png\ntwo/gone.png\n")
+    summary = label_images(plan_inputs(["@list.txt"], here / "out"), here / "out", ColourSegmenter(), PLAIN)
+    assert summary.labelled == 1
+    assert summary.failures == (("gone.png", "cannot be read (No such file or directory)"),)
+    archive = zipped(here / "bad.zip", {"a.png": picture(), "b.png": b"no image"})
+    data = bytearray(archive.read_bytes())
+    at = data.index(b"IDAT"[:2], 30) if b"IDAT" in data else 60
+    data[at] ^= 255  # the checksum of a.png no longer fits
+    archive.write_bytes(data)
+    summary = label_images(plan_inputs(["bad.zip"], here / "out2"), here / "out2", ColourSegmenter(), PLAIN)
+    assert sorted(name for name, _ in summary.failures) == ["a.png", "b.png"]
+    assert all("\n" not in reason for _, reason in summary.failures)
+
+
+@pytest.mark.parametrize("name", ["../out.png", "/etc/a.png", "a/../../b.png", "C:/a.png", "a\\..\\b.png"])
+def test_zips_that_lead_out_of_their_folder_are_refused(here: Path, name: str) -> None:
+    zipped(here / "evil.zip", {"good.png": picture(), name: picture()})
+    with pytest.raises(StegoError, match=r"evil.zip: member .* leads out of its folder; refused"):
+        find_inputs(["evil.zip"])
+
+
+def test_links_bombs_and_twins_in_zips_are_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(here / "link.zip", "w") as archive:
+        info = zipfile.ZipInfo("a.png")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, "/etc/passwd")
+    with pytest.raises(StegoError, match=r"link.zip: member 'a.png' is a link"):
+        find_inputs(["link.zip"])
+    monkeypatch.setattr(safe_zip, "RATIO_FREE_BYTES", 100_000)
+    zipped(here / "bomb.zip", {"a.png": bytes(1_000_000)})
+    with pytest.raises(StegoError, match=r"bomb.zip: member 'a.png' grows from [\d,]+ to 1,000,000 bytes; refused as a zip bomb"):
+        find_inputs(["bomb.zip"])
+    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(here / "twins.zip", "w") as archive:
+        for _ in range(2):
+            archive.writestr("a.png", picture())
+    with pytest.raises(StegoError, match=r"two members are called 'a.png'"):
+        find_inputs(["twins.zip"])
+    monkeypatch.setattr(safe_zip, "MAX_MEMBERS", 1)
+    with pytest.raises(StegoError, match="expected at most 1"):
+        find_inputs(["twins.zip"])
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("nowhere", "nowhere: no such folder"),
+        ("nowhere/*.png", r"nowhere/\*.png: no images match"),
+        ("@nowhere.txt", "nowhere.txt: the list cannot be read"),
+        ("@empty.txt", "empty.txt: the list is empty"),
+        ("@folders.txt", "folders.txt: names the folder one"),
+        ("two/notes.zip", "two/notes.zip: not a readable zip"),
+        ("nothing.zip", "nothing.zip: no images in the zip"),
+    ],
+)
+def test_bad_input_is_one_clear_line(here: Path, source: str, said: str) -> None:
+    (here / "empty.txt").write_text("\n\n")
+    (here / "folders.txt").write_text("one\n")
+    (here / "two" / "notes.zip").write_text("no zip")
+    zipped(here / "nothing.zip", {"readme.txt": b"text"})
+    with pytest.raises(StegoError, match=said) as caught:
+        find_inputs([source])
+    assert "\n" not in str(caught.value)
+
+
+def test_equal_names_of_several_sources_do_not_collide(here: Path) -> None:
+    summary = label_images(plan_inputs(["one", "two", "one/a.png"], here / "out"), here / "out", ColourSegmenter(), PLAIN)
+    assert summary.labelled == 4
+    assert sorted(path.relative_to(here / "out" / "labels").as_posix() for path in (here / "out" / "labels").rglob("*.png")) == [
+        "one/a.png",
+        "one/deep/a.png",
+        "two/a.png",
+        "two/b.png",
+    ]
+    assert sorted(read_entries(here / "out")) == ["one/a.png", "one/deep/a.png", "two/a.png", "two/b.jpg"]
