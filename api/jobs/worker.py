@@ -52,14 +52,16 @@ class JobRunner:
                 return
             self._under_way.add(job)
         try:
-            if self._folder.job(job).path.exists():
-                self._settle(job, self._watch(self._start(job), job))
-            else:
-                self._store.finish(job, "failed", error="the job's files are gone")
+            code = self._watch(self._start(job), job) if self._folder.job(job).path.exists() else None
         finally:
             with self._changed:
                 self._under_way.discard(job)
                 self._changed.notify_all()
+        # Only now: what this puts into the queue may be taken at once by another thread.
+        if code is None:
+            self._store.finish(job, "failed", error="the job's files are gone")
+        else:
+            self._settle(job, code)
 
     def tend(self) -> None:
         """Mend and sweep now and then, until stopped. Runs in a thread."""

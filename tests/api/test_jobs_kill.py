@@ -46,23 +46,22 @@ class Service:
 
     data: Path
     model: Path | None = None
-    process: subprocess.Popen[str] | None = None
+    process: subprocess.Popen[bytes] | None = None
     url: str = ""
 
     def start(self) -> None:
         command = [sys.executable, "-m", "stego_app.cli", "serve", "--model", str(self.model or "default"), "--port", "0", "--no-ui", "--device", "cpu"]
         environment = dict(os.environ) if self.model else {**os.environ, "PYTHONPATH": str(Path(__file__).with_name("light"))}
-        log = (self.data.parent / "serve.log").open("a")
-        self.process = subprocess.Popen([*command, "--data", str(self.data)], stderr=subprocess.PIPE, stdout=log, text=True, env=environment)
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            if found := re.search(r"serving on (http://\S+)", line):
-                self.url = found.group(1)
-                break
-        assert self.url
-        # The rest of the log must not fill the pipe.
-        subprocess.Popen(["cat"], stdin=self.process.stderr, stdout=log)
-        log.close()
+        log = self.data.parent / "serve.log"
+        begin = log.stat().st_size if log.exists() else 0
+        with log.open("ab") as target:
+            self.process = subprocess.Popen([*command, "--data", str(self.data)], stderr=target, stdout=target, env=environment)
+        deadline = time.monotonic() + _PATIENCE
+        while not (found := re.search(rb"serving on (http://\S+)", log.read_bytes()[begin:])):
+            assert self.process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, "it did not start"
+            time.sleep(0.2)
+        self.url = found.group(1).decode()
 
     def kill(self) -> None:
         assert self.process is not None
