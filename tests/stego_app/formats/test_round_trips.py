@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -49,8 +50,6 @@ def painted(size: tuple[int, int], seed: int) -> npt.NDArray[np.uint8]:
     """A label map of blobs with holes and specks, as segmentations are."""
     random = np.random.default_rng(seed)
     noise = random.normal(size=(9, *size))
-    import cv2
-
     smooth = np.stack([cv2.GaussianBlur(layer, (0, 0), 3) for layer in noise])
     labels = smooth.argmax(axis=0).astype(np.uint8)
     labels[labels == 8] = 255
@@ -67,7 +66,6 @@ def test_exact_formats_give_back_every_pixel(name: str, maps: list[npt.NDArray[n
         found = (entry.read or pytest.fail)(write(entry, Path(folder), items))
         back = {item.key: item.labels for item in found.maps}
     assert set(back) == {item.key for item in items}
-    # A format without a list of classes of its own tells only the labels that occur, so labels are compared by name.
     for item in items:
         assert back[item.key].dtype == np.uint8
         assert np.array_equal(back[item.key], item.labels)
@@ -127,9 +125,14 @@ def test_the_same_maps_give_the_same_bytes(name: str, tmp_path: Path) -> None:
 def test_a_failure_in_the_middle_leaves_no_half_file(name: str, tmp_path: Path) -> None:
     entry = find_format(name)
     item = with_image(tmp_path / "photos", "a.png", painted((20, 30), 0))
-    with pytest.raises(KeyError), entry.writer(tmp_path / "out", CLASSES) as add:
-        add(entry.encode(item, CLASSES))
-        raise KeyError
+
+    def interrupted() -> None:
+        with entry.writer(tmp_path / "out", CLASSES) as add:
+            add(entry.encode(item, CLASSES))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        interrupted()
     whole = {"geotiff/a.tif", "yolo/images/a.png", "yolo/labels/a.txt", "labelme/a.json", "overlays/a.jpg", "label-studio.xml"}
     assert {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()} <= whole
 

@@ -148,4 +148,4 @@ def test_killed_while_writing_formats_the_next_run_leaves_the_same_bytes(photos:
     for name in ARCHIVES:
         product = find_format(name).product
         assert (out / product).read_bytes() == (tmp_path / "whole" / product).read_bytes()
-    assert [path for path in out.rglob("*part*")] == []
+    assert list(out.rglob("*part*")) == []
