@@ -83,6 +83,8 @@ CSS = """
 #folder-progress progress::-moz-progress-bar { background: var(--primary-600); }
 #folder-progress summary, #folder-progress li, #album-legend p { font-size: .9rem; color: var(--body-text-color-subdued); }
 #folder-progress p { margin: 2px 0 0; font-size: .9rem; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
+#feature-gallery .grid-wrap { max-height: none; height: auto; }
+#feature-gallery .thumbnail-lg { aspect-ratio: auto; height: auto; }
 #album-legend ul.classes { list-style: none; margin: 0; padding: 0; display: grid; gap: 4px; }
 #album-legend ul.classes li { display: grid; grid-template-columns: minmax(80px, 160px) 1fr 52px; gap: 10px; align-items: center; font-size: .9rem; }
 #album-legend .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
@@ -95,7 +97,8 @@ CSS = """
   .left, .right { display: contents !important; }
   #photo-part { order: 1; } #result-part { order: 2; } #settings-part { order: 3; } #editing-part { order: 4; }
   .gradio-container { padding: 8px !important; }
-  .gradio-container main.fillable { padding: 8px !important; }
+  .gradio-container .fillable { padding: 8px !important; }
+  #tabs > .tab-wrapper button { padding: 0 4px; font-size: .78rem; }
   #head h1 { font-size: 1.3rem; }
   #segments .empty, #overlay .empty { min-height: 180px; }
 }

@@ -118,7 +118,7 @@ class Parts:
     def _downloads(self, *, can_save: bool) -> None:
         with gr.Column(elem_id="take-away"):
             with gr.Row(elem_classes="tight low"):
-                self.format = gr.Dropdown(choices(), value=PNG, label="Take the segments away as", scale=3, min_width=200, elem_id="format")
+                self.format = gr.Dropdown(choices(), value=PNG, label="Take the segments away as", scale=3, min_width=250, elem_id="format")
                 self.download = gr.Button("Download", size="md", scale=1, min_width=110, elem_id="download")
             with gr.Row(elem_classes="tight low"):
                 self.save_name = gr.Textbox(

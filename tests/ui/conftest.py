@@ -100,7 +100,7 @@ def _load(visit: Visit, url: str) -> None:
     visit.page.set_viewport_size(WIDE)
     visit.page.emulate_media(color_scheme="light")
     visit.page.goto(url)
-    expect(visit.page.locator("#photo input[type=file]")).to_be_attached(timeout=WAIT)
+    expect(visit.page.locator("#photo input[type=file]")).to_be_attached(timeout=3 * WAIT)
 
 
 def _clear(page: Page) -> None:
