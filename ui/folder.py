@@ -70,7 +70,15 @@ class FolderTab:
     def _result(self) -> None:
         self.progress = gr.HTML("", elem_id="folder-progress")
         self.gallery = gr.Gallery(
-            label="Album", columns=3, fit_columns=False, height=560, object_fit="cover", allow_preview=True, buttons=["fullscreen"], interactive=False, elem_id="album"
+            label="Album",
+            columns=3,
+            fit_columns=False,
+            height=560,
+            object_fit="cover",
+            allow_preview=True,
+            buttons=["fullscreen"],
+            interactive=False,
+            elem_id="album",
         )
         self.legend = gr.HTML("", elem_id="album-legend")
         with gr.Column(visible=False, elem_id="album-take-away") as self.take_away, gr.Row(elem_classes="tight low"):
