@@ -57,7 +57,7 @@ class Service:
         with log.open("ab") as target:
             self.process = subprocess.Popen([*command, "--data", str(self.data)], stderr=target, stdout=target, env=environment)
         deadline = time.monotonic() + _PATIENCE
-        while not (found := re.search(rb"serving on (http://\S+)", log.read_bytes()[begin:])):
+        while not (found := re.search(rb"serving on (http://\S+) ", log.read_bytes()[begin:])):
             assert self.process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, "it did not start"
             time.sleep(0.2)
