@@ -57,7 +57,7 @@ class CurateSettings(BaseModel):
     similarity: float | None = Field(default=None, gt=0, le=1)
     backbone: str = "default"
     resolution: int = Field(default=224, ge=14)
-    probes: int = Field(default=200, ge=20)
+    probes: int = Field(default=100, ge=20)
     shown: int = Field(default=30, ge=0)
     batch_size: int = Field(default=16, ge=1)
     device: str = "auto"
