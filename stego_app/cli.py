@@ -296,6 +296,7 @@ def serve(
     models: Annotated[Path | None, typer.Option(help="Folder of segmenter files to list, edit and add to; DATA/models if not given.")] = None,
     redis: Annotated[str | None, typer.Option(envvar="STEGO_REDIS", help="URL of a Redis for the queue of jobs; a file in DATA if not given.")] = None,
     job_workers: Annotated[int, typer.Option(min=0, max=64, help="Jobs at the same time; 0 leaves them to `stego worker`.")] = 1,
+    job_set: Annotated[list[str] | None, typer.Option(help="name=value for a limit of jobs, e.g. keep_days=3; see docs/jobs.md. Repeatable.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Images being worked on at the same time.")] = 8,
     queue: Annotated[int, typer.Option(min=0, help="Images that may wait; more are answered 503.")] = 16,
     batch: Annotated[int, typer.Option(min=1, max=64, help="Images that go through the backbone together; 1 for no batches.")] = 8,
@@ -309,9 +310,9 @@ def serve(
     """Serve REST at /v1 and the browser page at /."""
     from api import ServiceSettings
     from api import serve as run
-    from api.jobs.settings import JobSettings, default_data_folder
+    from api.jobs.settings import job_settings
 
-    jobs = JobSettings(data=data or default_data_folder(), models=models, redis=redis, workers=job_workers)
+    jobs = job_settings(data=data, models=models, redis=redis, workers=job_workers, limits=job_set or [])
     given = {"host": host, "port": port, "device": device, "max_bytes": max_bytes, "max_pixels": max_pixels, "ui": ui, "jobs": jobs}
     given |= {"concurrency": concurrency, "queue": queue, "batch": batch, "crf_workers": crf_workers, "keys": keys, "rate": rate}
     given |= {"cors_origins": tuple(cors or ()), "fetch_hosts": tuple(fetch or ()), "label_studio": label_studio}
@@ -347,13 +348,13 @@ def worker(
     workers: Annotated[int, typer.Option("--workers", "-w", min=1, max=64, help="Jobs at the same time.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     max_pixels: Annotated[int, typer.Option(min=1, help="Largest image, in pixels.")] = 40_000_000,
+    job_set: Annotated[list[str] | None, typer.Option(help="name=value for a limit of jobs, as given to the server. Repeatable.")] = None,
 ) -> None:
     """Work on the jobs of a server that has the same data folder, beside its own worker or in place of it."""
-    from api.jobs.settings import JobSettings, WorkerSettings, default_data_folder
+    from api.jobs.settings import WorkerSettings, job_settings
     from api.jobs.worker import work_in_foreground
 
-    folder = (data or default_data_folder()).absolute()
-    jobs = JobSettings(data=folder, models=models and models.absolute(), redis=redis, workers=workers)
+    jobs = job_settings(data=data, models=models, redis=redis, workers=workers, limits=job_set or [])
     work_in_foreground(WorkerSettings(jobs=jobs, device=device, max_pixels=max_pixels))
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from stego_app.settings import load_settings
 
 
 class JobSettings(BaseModel):
@@ -60,6 +63,17 @@ class WorkerSettings(BaseModel):
     jobs: JobSettings
     device: str = "auto"
     max_pixels: int = Field(default=40_000_000, ge=1)
+
+
+def job_settings(*, data: Path | None, models: Path | None, redis: str | None, workers: int, limits: Sequence[str]) -> JobSettings:
+    """Settings from the command line's options: absolute folders, the user's own data folder where none is given, ``name=value`` for all else.
+
+    Raises:
+        StegoError: a limit that is unknown or out of range.
+    """
+    folder = (data or default_data_folder()).expanduser().absolute()
+    given = {"data": folder, "models": models and models.expanduser().absolute(), "redis": redis, "workers": workers}
+    return load_settings(JobSettings, file=None, overrides=limits, fields=given)
 
 
 def default_data_folder() -> Path:
