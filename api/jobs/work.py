@@ -46,7 +46,8 @@ class Work:
         return refused
 
     def without_paths(self, text: str) -> str:
-        """``text`` without the folders of this machine, for a client to read."""
+        """``text`` without the folders of this machine, and without advice for who sits at it, for a client to read."""
+        text = text.replace("free some and run the same command again to go on from here", "send the job again once there is room")
         models = self.settings.jobs.models_folder
         for path in (self.folder.out, self.folder.input, self.folder.path, self.settings.jobs.data, models):
             if path is not None:

@@ -191,7 +191,7 @@ def test_a_full_disk_fails_the_job_in_one_line_and_frees_its_files(bench: Bench,
     job = bench.run(job)
     assert job.state == "failed"
     assert job.error is not None
-    assert "no space left on the disk" in job.error
+    assert "no space left on the disk; send the job again once there is room" in job.error
     assert str(bench.data.path) not in job.error
     assert not bench.folder(job).path.exists()
 
