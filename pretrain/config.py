@@ -46,7 +46,7 @@ class DistillConfig(BaseModel):
     teacher: str
     out: Path
     teacher_block: int | None = Field(default=None, ge=0)
-    targets: tuple[TargetView, ...] = Field(default=("plain", "mirror", "enlarged"), min_length=1)
+    targets: tuple[TargetView, ...] = Field(default=("plain", "mirror"), min_length=1)
     depth: int = Field(default=8, ge=1)
     start: Literal["first", "last", "even"] = "first"
     student: str | None = None
