@@ -77,12 +77,13 @@ def distill(
     depth: Annotated[int, typer.Option(min=1, help="Blocks of the student.")] = 8,
     start: Annotated[str, typer.Option(help="Teacher's blocks to start from: first, last or even.")] = "first",
     target: Annotated[
-        list[str] | None, typer.Option(help="Average the teacher over these: plain, mirror, enlarged (repeat the option); all three if not given.")
+        list[str] | None, typer.Option(help="Average the teacher over these: plain, mirror, enlarged (repeat the option); plain and mirror if not given.")
     ] = None,
     student: Annotated[str | None, typer.Option(help="A timm ViT name, to start from random weights instead.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 800,
     precision: Annotated[str, typer.Option(help="How the file stores weights: fp32, fp16 or int8.")] = "int8",
     learning_rate: Annotated[float, typer.Option(help="Peak of the cosine schedule.")] = 1.5e-4,
+    warmup: Annotated[int, typer.Option(min=0, help="Steps over which the rate rises to its peak.")] = 50,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same weights on the same machine.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
@@ -103,6 +104,7 @@ def distill(
         steps=steps,
         precision=precision,
         learning_rate=learning_rate,
+        warmup=warmup,
         seed=seed,
         device=device,
     )
