@@ -1,0 +1,262 @@
+"""Pretraining end to end on a few generated images and a tiny ViT: results, resume, logs, and bad input by name."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.artifact import read_artifact, read_header, tensors_digest
+from models.backbone import read_backbone
+from models.errors import StegoError
+from pretrain.methods import METHODS, load_method
+from pretrain.records import read_metrics
+from pretrain.run import prepare, pretrain
+from pretrain.settings import PretrainConfig, make_pretrain_config, parse_options
+from pretrain.state import part_path
+from pretrain.trainer import Pretraining
+
+SMALL: dict[str, Any] = {"hidden": 16, "projection": 8}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    for index in range(12):
+        rng = np.random.default_rng(index)
+        (folder / f"kind{index % 2}").mkdir(exist_ok=True)
+        low = Image.fromarray(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8))
+        low.resize((40, 32), Image.Resampling.BICUBIC).save(folder / f"kind{index % 2}" / f"{index}.png")
+    return folder
+
+
+def config(folder: Path, out: Path, method: str = "simclr", **changes: Any) -> PretrainConfig:
+    fields: dict[str, Any] = {
+        "method": method, "data": (folder,), "out": out, "architecture": "vit_tiny_patch16_224", "image_size": 16, "patch_size": 8, "depth": 1, "steps": 6,
+        "batch": 4, "checkpoint_every": 2, "health_every": 3, "log_every": 1, "accelerator": "cpu", "workers": 0, "file_precision": "fp32", "options": SMALL,
+    }  # fmt: skip
+    return make_pretrain_config(**{**fields, **changes})
+
+
+def digest(path: Path) -> str:
+    return tensors_digest(read_artifact(path, "backbone")[0])
+
+
+def test_a_run_leaves_a_backbone_logs_and_a_report(folder: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    seen: list[tuple[str, int, int]] = []
+    out = pretrain(config(folder, tmp_path / "deep" / "b.safetensors"), lambda *state: seen.append(state), lines.append)
+    backbone = read_backbone(out)
+    assert (backbone.spec.method, backbone.spec.depth, backbone.patch_size, backbone.spec.grid) == ("simclr", 1, 8, 2)
+    assert backbone(torch.rand(1, 3, 24, 16)).patches.shape == (1, 192, 3, 2)
+    card = read_header(out)["card"]
+    assert (card["method"], card["images"], card["steps"], card["settings"]["batch"]) == ("simclr", 12, 6, 4)
+    assert card["health"]["knn"] is not None
+    logs = out.with_name("b.safetensors.logs")
+    losses = [(step, value) for step, name, value in read_metrics(logs / "metrics.csv") if name == "loss"]
+    assert [step for step, _ in losses] == [1, 2, 3, 4, 5, 6]
+    assert {name for _, name, _ in read_metrics(logs / "metrics.csv")} >= {"learning_rate", "health/std", "health/rank", "health/knn"}
+    assert any(path.name.startswith("events.") for path in logs.iterdir())
+    page = (logs / "report.html").read_text()
+    assert "No collapse was seen" in page
+    assert "data:image/png;base64," in page
+    assert Image.open(logs / "curves.png").size[0] > 500
+    assert seen[-1] == ("pretraining (simclr)", 6, 6)
+    assert sum("k-NN" in line and "rank" in line for line in lines) == 2 + 1
+    assert not part_path(out).exists()
+
+
+class _Cut(BaseException):
+    """Stands for kill -9: nothing catches it."""
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "more"),
+    [
+        ("dinov2", {"hidden": 16, "bottleneck": 4, "prototypes": 8, "local_crops": 2, "local_size": 8}, {"drop_path": 0.2}),
+        ("swav", {**SMALL, "prototypes": 5, "local_crops": 1, "local_size": 8, "queue": 4, "queue_from": 0.0}, {"accumulate": 1, "ema": 0.5}),
+        ("byol", SMALL, {"accumulate": 2}),
+    ],
+)
+def test_a_run_that_was_cut_off_gives_the_same_weights(
+    method: str, options: dict[str, Any], more: dict[str, Any], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pretrain(config(folder, tmp_path / "whole.safetensors", method, options=options, **more), say=lambda _: None)
+    out = tmp_path / "cut.safetensors"
+    step, calls = Pretraining.training_step, []
+
+    def cut(self: Pretraining, batch: Any, index: int) -> torch.Tensor:
+        calls.append(index)
+        if len(calls) == 5 * more.get("accumulate", 1):
+            raise _Cut
+        return step(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pretraining, "training_step", cut)
+        with pytest.raises(_Cut):
+            pretrain(config(folder, out, method, options=options, **more), say=lambda _: None)
+    assert part_path(out).exists()
+    lines: list[str] = []
+    pretrain(config(folder, out, method, options=options, **more), say=lines.append)
+    assert any("continuing from step 4" in line for line in lines)
+    assert digest(out) == digest(whole)
+    steps = [row[0] for row in read_metrics(out.with_name("cut.safetensors.logs") / "metrics.csv") if row[1] == "loss"]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def _interrupted(folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(self: Pretraining, batch: Any, index: int) -> torch.Tensor:
+        if index == 3:
+            raise _Cut
+        return step(self, batch, index)
+
+    step = Pretraining.training_step
+    with monkeypatch.context() as patch:
+        patch.setattr(Pretraining, "training_step", stop)
+        with pytest.raises(_Cut):
+            pretrain(config(folder, out), say=lambda _: None)
+
+
+def test_a_checkpoint_is_only_continued_by_its_own_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "b.safetensors"
+    _interrupted(folder, out, monkeypatch)
+    with pytest.raises(StegoError, match="a checkpoint of method 'simclr', not 'simsiam'"):
+        pretrain(config(folder, out, "simsiam", options={}))
+    with pytest.raises(StegoError, match="other settings \\(batch was 4\\)"):
+        pretrain(config(folder, out, batch=6))
+    extra = folder / "kind0" / "new.png"
+    Image.new("RGB", (40, 32)).save(extra)
+    try:
+        with pytest.raises(StegoError, match="the images have changed since this checkpoint was written \\(12 then\\)"):
+            pretrain(config(folder, out))
+    finally:
+        extra.unlink()
+
+
+def test_a_diverging_run_stops_and_keeps_the_last_good_checkpoint(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "b.safetensors"
+    method, calls = load_method("simclr"), []
+    forward = method.forward
+
+    def poisoned(self: Any, batch: Any) -> Any:
+        step = forward(self, batch)
+        calls.append(1)
+        return step._replace(loss=step.loss * float("nan")) if len(calls) == 4 else step
+
+    monkeypatch.setattr(method, "forward", poisoned)
+    with pytest.raises(
+        StegoError, match=r"stopped at step 3: the loss of 'simclr' is no longer a finite number; the last good checkpoint is .*b.safetensors.part at step 2"
+    ):
+        pretrain(config(folder, out), say=lambda _: None)
+    tensors, header = read_artifact(part_path(out), "pretraining checkpoint")
+    assert header["step"] == 2
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values() if tensor.is_floating_point())
+
+
+def test_weights_that_are_not_finite_are_never_saved(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "b.safetensors"
+    method = load_method("simclr")
+
+    def poison(self: Any) -> None:
+        if self.clock.step == 1:
+            with torch.no_grad():
+                self.encoder.network.pos_embed[0, 0, 0] = float("inf")
+
+    monkeypatch.setattr(method, "after_step", poison)
+    with pytest.raises(StegoError, match=r"weights .*pos_embed are no longer finite numbers; no checkpoint had been written yet"):
+        pretrain(config(folder, out), say=lambda _: None)
+    assert not part_path(out).exists()
+
+
+def test_collapse_is_said_and_stops_the_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pretraining, "represent", lambda _self, images: torch.ones(len(images), 8) + 1e-4 * torch.randn(len(images), 8))
+    lines: list[str] = []
+    with pytest.raises(StegoError, match="collapse: all images get nearly the same features"):
+        pretrain(config(folder, tmp_path / "b.safetensors", steps=8, health_every=2), say=lines.append)
+    assert any(line.startswith("warning: step 2: collapse") for line in lines)
+    assert "Collapse: all images" in (tmp_path / "b.safetensors.logs" / "report.html").read_text()
+
+
+def test_init_goes_on_from_a_backbone_at_another_image_size(folder: Path, tmp_path: Path) -> None:
+    first = pretrain(config(folder, tmp_path / "a.safetensors", steps=1), say=lambda _: None)
+    tiny = {"init": str(first), "patch_size": None, "depth": None, "steps": 2, "image_size": 24}
+    second = pretrain(config(folder, tmp_path / "b.safetensors", "mae", options={"width": 8, "heads": 2, "decoder_depth": 1}, **tiny), say=lambda _: None)
+    before, after = read_backbone(first), read_backbone(second)
+    assert after.spec.source == f"mae on {folder.name}, from {first}"
+    assert (after.spec.grid, after.spec.method) == (before.spec.grid, "mae")
+    assert digest(first) != digest(second)
+    with pytest.raises(StegoError, match="--patch-size and --depth are for a random start"):
+        prepare(config(folder, tmp_path / "c.safetensors", init=str(first)))
+
+
+def test_layer_decay_and_the_ema_of_weights(folder: Path, tmp_path: Path) -> None:
+    module = prepare(config(folder, tmp_path / "a.safetensors", layer_decay=0.5, ema=0.9, depth=2)).module
+    optimiser: Any = module.configure_optimizers()
+    scales = {id(parameter): group["scale"] for group in optimiser.param_groups for parameter in group["params"]}
+    found = {name: scales[id(parameter)] for name, parameter in module.method.named_parameters() if id(parameter) in scales}
+    assert found["encoder.vit.vit.blocks.1.mlp.fc1.weight"] == 0.5
+    assert found["encoder.vit.vit.blocks.0.mlp.fc1.weight"] == 0.25
+    assert found["encoder.vit.vit.pos_embed"] == found["encoder.vit.vit.patch_embed.proj.weight"] == 0.125
+    assert found["head.layers.0.weight"] == 1
+    undecayed = [group for group in optimiser.param_groups if not group["decays"]]
+    assert all(parameter.ndim < 2 or parameter.shape[0] == 1 for group in undecayed for parameter in group["params"])
+    assert module.kept is not module.method.encoder
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "simclear"}, "unknown pretraining method 'simclear'; did you mean 'simclr'"),
+        ({"options": {"temprature": 1}}, "unknown option of 'simclr' 'temprature'; did you mean 'temperature'"),
+        ({"options": {"temperature": -1}}, "option of 'simclr' 'temperature': Input should be greater than 0"),
+        ({"batch": 1}, "'simclr' needs micro-batches of one size and at least 2 images"),
+        ({"batch": 5, "accumulate": 2}, "--batch 5 in 2 parts"),
+        ({"batch": 16}, "12 images are fewer than a micro-batch of 16"),
+        ({"image_size": 40}, "40 × 32 pixels, smaller than the crop of 40"),
+        ({"image_size": 20}, "--image-size 20: not a multiple of the backbone's patch of 8"),
+        ({"architecture": "resnet18"}, "architecture 'resnet18': not a ViT"),
+        ({"architecture": "vit_tony"}, "architecture 'vit_tony': timm has no model"),
+        ({"method": "neco", "options": {}}, "'neco' goes on from a trained backbone; name it with --init"),
+        ({"method": "simmim", "options": {}}, "option of 'simmim' 'mask_unit': 32 pixels"),
+        ({"data": (Path("nowhere"),)}, "nowhere: no such folder"),
+    ],
+)
+def test_bad_input_by_name(changes: dict[str, Any], message: str, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(StegoError) as caught:
+        prepare(config(folder, tmp_path / "b.safetensors", **changes))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_name_what_is_wrong() -> None:
+    with pytest.raises(StegoError, match="unknown pretraining setting 'stepz'; did you mean 'steps'"):
+        make_pretrain_config(method="mae", stepz=3)
+    assert parse_options(["a=1", "b=0.5", "c=text", "d=true", "e=[1, 2]"]) == {"a": 1, "b": 0.5, "c": "text", "d": True, "e": [1, 2]}
+    with pytest.raises(StegoError, match="--set a: expected NAME=VALUE"):
+        parse_options(["a"])
+
+
+def test_lightnings_flags_reach_it(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(StegoError, match="--accelerator, --devices, --strategy or --precision: "):
+        pretrain(config(folder, tmp_path / "b.safetensors", strategy="nonsense"), say=lambda _: None)
+
+
+def test_every_method_is_named_as_it_is_registered() -> None:
+    for name in METHODS:
+        method = load_method(name)
+        assert method.name == name
+        assert "arXiv:" in method.paper
+
+
+def test_the_command_line_names_the_nearest_method(folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "stego_app.cli", "pretrain", "barlow-twin", str(folder), "--out", str(tmp_path / "b.safetensors")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("stego: unknown pretraining method 'barlow-twin'; did you mean 'barlow-twins'?")
