@@ -65,6 +65,13 @@ def _build(demo: LocalBlocks, shop: Workshop) -> None:
     folder_tab.wire(tabs)
     compare_tab.wire(compare)
 
+    def arrived() -> gr.Dropdown:
+        """A browser's tab was opened: models may have been added since the server started."""
+        now = shop.catalog.names()
+        return gr.Dropdown(choices=now, visible=len(now) > 1)
+
+    demo.load(arrived, None, [model], api_visibility="private", show_progress="hidden")
+
     def left(request: gr.Request) -> None:
         """The browser's tab was closed: let go of everything it had."""
         do.left(request)
