@@ -19,8 +19,6 @@ from models.errors import StegoError
 from pretrain.settings import PretrainConfig
 
 Pooling = Literal["cls", "mean"]
-REGISTERED = {"vit_small_patch16_224": "vit_small_patch14_reg4_dinov2", "vit_base_patch16_224": "vit_base_patch14_reg4_dinov2"}
-"""Which architecture has four register tokens (Darcet et al., 2024) in the shape of one without."""
 
 
 class Encoder(nn.Module):

@@ -26,7 +26,8 @@ from pretrain.settings import PretrainConfig
 class DinoV2Options(IbotOptions):
     """``koleo`` weighs the spread of image tokens. The last ``high_resolution_share`` of the steps has global crops of side ``high_resolution``.
 
-    Batches of that stage are smaller by as much as the crops are larger. ``registers`` asks for an architecture that has them.
+    Batches of that stage are smaller by as much as the crops are larger. Register tokens (Darcet et al., 2024) come with an architecture
+    that has them, such as ``vit_small_patch14_reg4_dinov2``.
     """
 
     koleo: float = Field(default=0.1, ge=0)
