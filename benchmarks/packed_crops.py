@@ -57,9 +57,8 @@ def main() -> None:
                 tokens = forward()
             torch.stack([one.float().square().mean() for one in tokens]).sum().backward()
             best[name] = min(best[name], time.process_time() - begun)
-    print(
-        f"{options.architecture}, {options.depth} blocks, {options.batch} images of {options.image_size} and {small} px, patch {options.patch_size}, one thread\n"
-    )
+    views = f"{options.batch} images, crops of {options.image_size} and {small} px, patch {options.patch_size}"
+    print(f"{options.architecture}, {options.depth} blocks, {views}, one thread\n")
     print("| crops | ms a step | of one pass a crop |\n|---|---|---|")
     for name, seconds in best.items():
         print(f"| {name} | {1000 * seconds:.0f} | {seconds / best['one pass a crop']:.2f} |")

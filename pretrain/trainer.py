@@ -170,5 +170,5 @@ class HealthWatch:
 
 def log_values(module: Pretraining, images_per_second: float) -> dict[str, float]:
     """What one log line holds."""
-    group = module.optimizers().param_groups[0]
-    return {**module.latest, "learning_rate": module.rate, "weight_decay": float(group["weight_decay"]), "images_per_second": images_per_second}
+    decay = max(float(group["weight_decay"]) for group in module.optimizers().param_groups)
+    return {**module.latest, "learning_rate": module.rate, "weight_decay": decay, "images_per_second": images_per_second}
