@@ -93,6 +93,8 @@ def prepare(config: PretrainConfig, progress: Progress = silent) -> Prepared:
     options = checked(kind.options, config.options, f"option of '{config.method}'")
     if kind.needs_init and config.init is None:
         raise StegoError(f"'{config.method}' goes on from a trained backbone; name it with --init")
+    if config.pair and not kind.takes_pair:
+        raise StegoError(f"--pair {config.pair}: '{config.method}' learns from one modality; only vicreg learns from two")
     source = open_source(config.data)
     micro = config.batch // config.accumulate
     if config.batch % config.accumulate or micro < kind.minimum:
@@ -102,15 +104,16 @@ def prepare(config: PretrainConfig, progress: Progress = silent) -> Prepared:
     if len(source) < micro:
         raise StegoError(f"{len(source)} images are fewer than a micro-batch of {micro}; choose a smaller --batch")
     sources = [source, *([_paired(source, open_source([config.pair]), config)] if config.pair else [])]
-    for one in sources:
-        check_sizes(one, config.image_size, progress)
     steps = config.steps or max(1, math.ceil((config.epochs or DEFAULT_EPOCHS) * len(source) / config.batch))
     labels, kinds = folder_labels(source)
     encoder = build_encoder(config)
+    given, config = config, config.model_copy(update={"patch_size": encoder.patch_size})
+    largest = max(crop.size for step in (0, steps - 1) for crop in kind.plan_at(config, options, Clock(step, steps))[0].crops)
+    for one in sources:
+        check_sizes(one, largest, progress)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
         method: Method = kind(encoder, Setting(config, options, len(source), labels, len(kinds), steps))
-    largest = max(crop.size for step in (0, steps - 1) for crop in kind.plan_at(config, options, Clock(step, steps))[0].crops)
     banks = tuple(SourceBank(one, max(64, round(1.15 * largest)), config.memory_gb * 1e9 / len(sources)) for one in sources)
 
     def make_views(start: int, share: Share) -> PretrainViews:
@@ -125,7 +128,7 @@ def prepare(config: PretrainConfig, progress: Progress = silent) -> Prepared:
             share=share,
         )
 
-    return Prepared(Pretraining(method, config, steps, make_views), source, banks, labels, kinds, steps)
+    return Prepared(Pretraining(method, given, steps, make_views), source, banks, labels, kinds, steps)
 
 
 def _paired(source: ImageSource, other: ImageSource, config: PretrainConfig) -> ImageSource:

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.errors import StegoError
 
-UNHASHED = frozenset({"out", "checkpoint_every", "health_every", "log_every", "memory_gb", "workers", "accelerator", "devices", "num_nodes", "strategy"})
+UNHASHED = frozenset(
+    {"out", "checkpoint_every", "health_every", "log_every", "memory_gb", "workers", "accelerator", "devices", "num_nodes", "strategy", "file_precision"}
+)
 """Settings that do not change what is learnt: a run may be continued with other values of these."""
 
 

@@ -66,8 +66,14 @@ class Pretraining(lightning.LightningModule):  # type: ignore[misc] # lightning 
         share = Share(self.trainer.global_rank, self.trainer.world_size, self.config.accumulate)
         workers = self.config.workers
         if workers is None:
-            workers = 0 if self.device.type == "cpu" else 8
-        return DataLoader(self.make_views(self.first_step, share), batch_size=None, num_workers=workers, pin_memory=self.device.type == "cuda")
+            workers = 8 if self.device.type == "cuda" else 0
+        return DataLoader(
+            self.make_views(self.first_step, share),
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=self.device.type == "cuda",
+            multiprocessing_context="fork" if workers else None,  # decoded images are shared with the workers, not sent to them
+        )
 
     def on_train_batch_start(self, _batch: Batch, index: int) -> None:
         """Set rates, and the generator that masks and stochastic depth draw from: functions of the step alone."""

@@ -37,7 +37,7 @@ class Defaults:
 
 
 class Setting(NamedTuple):
-    """What a method may know when it is built."""
+    """What a method may know when it is built. The configuration's patch size is the encoder's."""
 
     config: PretrainConfig
     options: Any
@@ -64,6 +64,7 @@ class Method(nn.Module, ABC):
         options: the type of its options.
         defaults: its optimiser's settings.
         needs_init: whether it only goes on from a trained backbone.
+        takes_pair: whether it can learn from two modalities.
         has_teacher: whether `kept` is an average over the run, so that `ema` of the run's settings is not needed.
 
     Attributes:
@@ -78,6 +79,7 @@ class Method(nn.Module, ABC):
     defaults: ClassVar[Defaults] = Defaults()
     has_teacher: ClassVar[bool] = False
     needs_init: ClassVar[bool] = False
+    takes_pair: ClassVar[bool] = False
 
     def __init__(self, encoder: Encoder, setting: Setting) -> None:
         super().__init__()

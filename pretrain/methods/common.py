@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from pydantic import Field
 
+from models.errors import StegoError
 from pretrain.augment import Crop, simclr_crop
 from pretrain.batches import ViewPlan
 from pretrain.methods.base import Options
@@ -41,12 +42,18 @@ def two_views(config: PretrainConfig, options: Any) -> ViewPlan:
 
 
 def multi_crop(config: PretrainConfig, options: Any, size: int | None = None) -> ViewPlan:
-    """Two global views and ``options.local_crops`` local ones, of 3/7 of their side (96 for 224) in whole multiples of 4 pixels.
+    """Two global views and ``options.local_crops`` local ones, of 3/7 of their side (96 for 224) in whole patches.
 
     Blur and solarization as in BYOL and DINO: always, seldom and with solarization, half the time.
+
+    Raises:
+        StegoError: the side of the global or local views is not a multiple of the patch.
     """
-    side = size or config.image_size
-    small = options.local_size or max(4, round(side * 3 / 7 / 4) * 4)
+    side, patch = size or config.image_size, config.patch_size or 1
+    small = options.local_size or max(patch, round(side * 3 / 7 / patch) * patch)
+    for name, pixels in (("high_resolution", side), ("local_size", small)):
+        if pixels % patch:
+            raise StegoError(f"option of '{config.method}' '{name}': {pixels} pixels; expected a multiple of the patch of {patch}")
     blurs = side >= 64
     common: dict[str, Any] = {"jitter": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1, "grey": 0.2}
     first = Crop(side, options.global_scale, blur=1.0 if blurs else 0.0, **common)

@@ -35,6 +35,7 @@ class VicReg(Method):
     name = "vicreg"
     paper = "Bardes et al. 2022, arXiv:2105.04906"
     options = VicRegOptions
+    takes_pair = True
     defaults = Defaults(learning_rate=5e-4, weight_decay=0.05)
 
     def __init__(self, encoder: Encoder, setting: Setting) -> None:

@@ -131,7 +131,7 @@ def test_views_depend_on_their_generator_alone() -> None:
 def test_multi_crop_scales_its_local_crops_like_96_to_224() -> None:
     from pretrain.methods.dino import DinoOptions
 
-    plan = multi_crop(tiny_config("dino", image_size=224), DinoOptions())
+    plan = multi_crop(tiny_config("dino", image_size=224, patch_size=16), DinoOptions())
     assert [crop.size for crop in (*plan.crops, *plan.local)] == [224, 224, *[96] * 6]
     assert (plan.crops[0].blur, plan.crops[1].solarize) == (1.0, 0.2)
 

@@ -226,6 +226,9 @@ def test_layer_decay_and_the_ema_of_weights(folder: Path, tmp_path: Path) -> Non
         ({"method": "neco", "options": {}}, "'neco' goes on from a trained backbone; name it with --init"),
         ({"method": "simmim", "options": {}}, "option of 'simmim' 'mask_unit': 32 pixels"),
         ({"data": (Path("nowhere"),)}, "nowhere: no such folder"),
+        ({"pair": Path("depth")}, "--pair depth: 'simclr' learns from one modality"),
+        ({"method": "dino", "options": {"local_size": 10}}, "option of 'dino' 'local_size': 10 pixels; expected a multiple of the patch of 8"),
+        ({"method": "dinov2", "options": {"high_resolution": 48}}, "smaller than the crop of 48"),
     ],
 )
 def test_bad_input_by_name(changes: dict[str, Any], message: str, folder: Path, tmp_path: Path) -> None:
