@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from starlette.concurrency import run_in_threadpool
 
 from api.errors import ApiError
 from stego_app.atomic import output_error
+
+log = logging.getLogger("stego.jobs")
 
 _FIELD = "images"
 _FIELD_BYTES = 4096
@@ -62,6 +65,7 @@ async def receive_archive(request: Request, target: Path) -> Received:
             raise ApiError(415, "unsupported_media_type", f"{got}: {_WANTED}")
         await _take(request.stream(), body, target)
     except OSError as error:
+        log.error("an archive cannot be received: %s", error)
         raise no_room(output_error(target, error)) from error
     except FormParserError as error:
         raise ApiError(400, "bad_multipart", f"multipart body: {error}") from error

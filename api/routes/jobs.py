@@ -121,8 +121,10 @@ async def take_archive(
             status = await run_in_threadpool(job_status, jobs, job)
     except ClientDisconnect:
         return Response(status_code=_CLIENT_LEFT)
-    except ApiError:
-        await drain(request)
+    except ApiError as error:
+        # Whoever closes the connection has thrown away the rest of the body already.
+        if (error.headers or {}).get("Connection") != "close":
+            await drain(request)
         raise
     headers = {"Location": f"/v1/jobs/{job.id}", "Cache-Control": "no-store"}
     return Response(status.model_dump_json(), 202, media_type="application/json", headers=headers)
