@@ -106,8 +106,8 @@ def _load(visit: Visit, url: str) -> None:
 def _clear(page: Page) -> None:
     """Take the photo out of the tab "Segment", and its edits with it."""
     page.get_by_role("tab", name="Segment", exact=True).click()
-    for toast in page.locator(".toast-close").all():
-        toast.click()
+    # By script: a notice that is fading already cannot be clicked.
+    page.evaluate("document.querySelectorAll('.toast-close').forEach((button) => button.click())")
     if page.locator("#photo").get_by_label("Remove Image").count():
         page.locator("#photo").get_by_label("Remove Image").click()
     expect(page.locator("#segments .legend-item")).to_have_count(0, timeout=WAIT)
