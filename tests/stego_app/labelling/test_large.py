@@ -21,9 +21,16 @@ from stego_app.labelling import large as large_module
 from stego_app.labelling.manifest import read_entries
 from stego_app.labelling.raster import is_tiled, read_whole
 from stego_app.labelling.tile_grid import TileGrid, join
+from stego_app.labelling.tile_worker import finish_tile
 
 rasterio = pytest.importorskip("rasterio")
 PLAIN = LabelSettings(crf=False, jobs=1)
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting processes would take longer than all tests here."""
+    monkeypatch.setattr(large_module, "FEW_BLOCKS", 10**6)
 
 
 def blobs(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -47,16 +54,15 @@ def labels_of(path: Path) -> npt.NDArray[np.uint8]:
         return np.asarray(image)
 
 
-@pytest.mark.parametrize("size", [(200, 330), (64, 64), (70, 500), (129, 65)])
+@pytest.mark.parametrize("size", [(200, 328), (64, 64), (72, 504), (128, 40)])
 def test_tiles_give_what_the_whole_image_gives(size: tuple[int, int], tmp_path: Path) -> None:
     source = raster(tmp_path / "a.tif", blobs(*size).transpose(2, 0, 1))
     label_folder(source, tmp_path / "whole", ColourSegmenter(), PLAIN)
     label_folder(source, tmp_path / "tiles", ColourSegmenter(), PLAIN.model_copy(update={"tile": 48, "formats": ("geotiff",), "overlays": True}))
     whole, tiles = (labels_of(tmp_path / kind / "labels" / "a.png") for kind in ("whole", "tiles"))
     assert tiles.shape == size
-    # A segmenter that sees no context differs only where the last, cut cells are not those of an image that ends there.
-    assert (whole == tiles).mean() > 0.93
-    assert (whole[:40, :40] == tiles[:40, :40]).all()
+    # The segmenter sees no context, and sides are whole patches: only ties at half precision may fall otherwise.
+    assert (whole == tiles).mean() > 0.999
     with rasterio.open(tmp_path / "tiles" / "geotiff" / "a.tif") as made, rasterio.open(source) as given_raster:
         assert (made.crs, made.transform) == (given_raster.crs, given_raster.transform)
         assert np.array_equal(made.read(1), tiles)
@@ -92,7 +98,7 @@ def test_an_interrupted_raster_goes_on_where_it_stopped(tmp_path: Path, monkeypa
     assert read_entries(tmp_path / "out") == {}
     monkeypatch.setattr(large_module, "finish_tile", _refuse)
     assert label_folder(source, tmp_path / "out", ColourSegmenter(), settings).failed == 1
-    monkeypatch.undo()
+    monkeypatch.setattr(large_module, "finish_tile", finish_tile)
     again = ColourSegmenter()
     assert label_folder(source, tmp_path / "out", again, settings).labelled == 1
     assert len(again.batch_sizes) == 1
@@ -122,9 +128,8 @@ def test_confidence_and_abstention_of_tiles(tmp_path: Path) -> None:
     with Image.open(tmp_path / "out" / "confidence" / "a.png") as image:
         assert image.mode == "L"
         shown = np.asarray(image)
-    assert (shown[labels == 0] == 230).all()
-    assert (shown[labels == 1] == 128).all()
-    assert (shown[labels == 255] == 76).all()
+    for label, confidence in ((0, 0.9), (1, 0.5), (255, 0.3)):
+        assert np.abs(shown[labels == label] - 255 * confidence).max() <= 1
     entry = read_entries(tmp_path / "out")["a.tif"]
     assert entry.abstained == (labels == 255).sum() > 0
     assert entry.confidence == pytest.approx(((labels == 0) * 0.9 + (labels == 1) * 0.5 + (labels == 255) * 0.3).mean(), abs=0.01)
