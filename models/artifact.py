@@ -104,12 +104,12 @@ def read_artifact(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[
         raise ArtifactError(f"{path}: this is a {header['kind']} file; expected a {kind} file")
     if header.get("version") != LAYOUT_VERSION:
         raise ArtifactError(f"{path}: layout version {header.get('version')}; this release reads version {LAYOUT_VERSION}")
-    # The embedded backbone was written before headers had a digest of their own.
-    if "header_sha256" in header and header_digest(header) != header["header_sha256"]:
+    if header_digest(header) != header.get("header_sha256"):
         raise ArtifactError(f"{path}: the header does not match its own checksum; the file was altered or damaged")
     try:
         with safe_open(str(path), framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            # Copies: what safetensors gives is mapped from the file, and would change under us if someone wrote over it.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{path}: damaged {kind} file ({error})") from error
     if tensors_digest(tensors) != header.get("sha256"):
