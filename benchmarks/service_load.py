@@ -67,7 +67,7 @@ def serving(model: str, options: list[str]) -> Iterator[str]:
             reader = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
             yield found.group(1)
             process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            process.wait(180)
             reader.wait(30)
         finally:
             process.kill()
@@ -119,6 +119,8 @@ def measure(arguments: argparse.Namespace, image: bytes, name: str, batch: int, 
         begun = time.monotonic()
         tally = asyncio.run(load(url, image, clients=arguments.clients, seconds=arguments.seconds, query=query))
         print(row(name, tally, time.monotonic() - begun, before, numbers(url)), flush=True)
+    if tally.errors:
+        print("; ".join(sorted(set(tally.errors))[:5]), file=sys.stderr, flush=True)
     return tally
 
 
