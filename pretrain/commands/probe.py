@@ -1,0 +1,52 @@
+"""``stego probe``: what a frozen backbone knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def probe(
+    backbone: Annotated[str, typer.Argument(help="'default', a backbone file, a .pth, any timm ViT name, or 'random:' and one.")],
+    data: Annotated[Path, typer.Argument(help="Images in class folders (or train.tar and test.tar of such), or a data set with label maps.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for probe.json, probe.md and the pictures.")] = Path("stego-probe"),
+    kind: Annotated[str, typer.Option(help="classes, dense, or auto: label maps where there are some.")] = "auto",
+    block: Annotated[int | None, typer.Option(min=0, help="Block whose tokens are probed; the backbone's own choice if not given.")] = None,
+    resolution: Annotated[int | None, typer.Option(min=1, help="Pixels of the (short) side; the backbone's own if not given.")] = None,
+    layout: Annotated[str, typer.Option(help="auto, folder, camvid, cocostuff27, cityscapes27 or potsdam3.")] = "auto",
+    labels: Annotated[Path | None, typer.Option(help="A folder of label PNGs, for a plain folder of images.")] = None,
+    limit: Annotated[int | None, typer.Option(min=2, help="At most so many images to learn from, and to score on.")] = None,
+    pictures: Annotated[int, typer.Option(min=0, max=32, help="Images in each picture; 0 for none.")] = 6,
+    cache: Annotated[Path | None, typer.Option(help="Folder for features; the user's cache folder if not given.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn at random.")] = 0,
+) -> None:
+    """Score a frozen backbone: k-NN and linear probe on classes, or on label maps linear probe and k-means of patches; and draw what it sees."""
+    from pretrain.probe import make_settings
+    from pretrain.probe import probe as run
+    from stego_app.progress import terminal_progress
+
+    settings = make_settings(
+        backbone=backbone,
+        data=data,
+        out=out,
+        kind=kind,
+        block=block,
+        resolution=resolution,
+        layout=layout,
+        labels=labels,
+        limit=limit,
+        pictures=pictures,
+        cache=cache,
+        device=device,
+        seed=seed,
+    )
+    with terminal_progress() as progress:
+        report = run(settings, progress)
+    typer.echo(report.as_markdown())
+    typer.echo(f"wrote {out}")
+    if report.failures:
+        typer.echo(f"could not read {report.failures[0][0]}: {report.failures[0][1]}" + (" (and others)" if len(report.failures) > 1 else ""), err=True)
+        raise typer.Exit(1)
