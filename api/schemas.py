@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 
 class ClassArea(BaseModel):
@@ -83,7 +83,7 @@ class SegmentSummary(BaseModel):
     timing_ms: Timing
 
 
-_ENTRY = {"name": "default", "default": True, "classes": 27, "max_classes": 64, "confidence": True, "editable": False, "removable": False}
+_ENTRY: dict[str, JsonValue] = {"name": "default", "default": True, "classes": 27, "max_classes": 64, "confidence": True, "editable": False, "removable": False}
 
 
 class ModelEntry(BaseModel):
