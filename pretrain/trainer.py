@@ -118,12 +118,12 @@ class Pretraining(lightning.LightningModule):  # type: ignore[misc] # lightning 
         """Let the method leave out gradients."""
         self.method.before_step()
 
-    def on_train_batch_end(self, _outputs: Any, _batch: Batch, _index: int) -> None:
-        """Let teachers follow once an optimiser step is complete."""
-        if self._micro + 1 == self.config.accumulate:
-            self.method.after_step()
-            if self.average is not None:
-                self.average.follow(self.method.encoder, self.config.ema)
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """The optimiser's step, then the teachers': here, since callbacks that save run before the module's own hook at the batch's end."""
+        super().optimizer_step(*args, **kwargs)
+        self.method.after_step()
+        if self.average is not None:
+            self.average.follow(self.method.encoder, self.config.ema)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; see `pretrain.optimiser`."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from pretrain.run import prepare, pretrain
 from pretrain.settings import PretrainConfig, make_pretrain_config, parse_options
 from pretrain.state import part_path
 from pretrain.trainer import Pretraining
+from stego_app.cli import main
 
 SMALL: dict[str, Any] = {"hidden": 16, "projection": 8}
 
@@ -228,7 +226,7 @@ def test_layer_decay_and_the_ema_of_weights(folder: Path, tmp_path: Path) -> Non
         ({"data": (Path("nowhere"),)}, "nowhere: no such folder"),
         ({"pair": Path("depth")}, "--pair depth: 'simclr' learns from one modality"),
         ({"method": "dino", "options": {"local_size": 10}}, "option of 'dino' 'local_size': 10 pixels; expected a multiple of the patch of 8"),
-        ({"method": "dinov2", "options": {"high_resolution": 48}}, "smaller than the crop of 48"),
+        ({"method": "dinov2", "options": {"high_resolution": 48, "high_resolution_share": 0.2}}, "smaller than the crop of 48"),
     ],
 )
 def test_bad_input_by_name(changes: dict[str, Any], message: str, folder: Path, tmp_path: Path) -> None:
@@ -258,8 +256,22 @@ def test_every_method_is_named_as_it_is_registered() -> None:
         assert "arXiv:" in method.paper
 
 
-def test_the_command_line_names_the_nearest_method(folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "stego_app.cli", "pretrain", "barlow-twin", str(folder), "--out", str(tmp_path / "b.safetensors")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 2
-    assert done.stderr.strip().splitlines()[-1].startswith("stego: unknown pretraining method 'barlow-twin'; did you mean 'barlow-twins'?")
+def test_the_command_line_names_the_nearest_method(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["stego", "pretrain", "barlow-twin", str(folder), "--out", str(tmp_path / "b.safetensors")])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("stego: unknown pretraining method 'barlow-twin'; did you mean 'barlow-twins'?")
+
+
+def test_the_command_line_passes_its_flags_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[PretrainConfig] = []
+    monkeypatch.setattr("pretrain.run.pretrain", lambda config, **_: seen.append(config))
+    flags = ["--steps", "3", "--batch", "8", "--set", "temperature=0.3", "--devices", "2", "--strategy", "ddp", "--layer-decay", "0.7"]
+    monkeypatch.setattr("sys.argv", ["stego", "pretrain", "simclr", str(folder), str(folder), "--out", str(tmp_path / "b.safetensors"), *flags])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 0
+    found = seen[0]
+    assert (found.method, found.data, found.steps, found.batch, found.devices, found.strategy) == ("simclr", (folder, folder), 3, 8, "2", "ddp")
+    assert (found.options, found.layer_decay, found.seed) == ({"temperature": 0.3}, 0.7, 0)
