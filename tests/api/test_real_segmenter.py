@@ -27,6 +27,8 @@ from stego_app.images import read_image
 from stego_app.segmenter import Segmenter
 from stego_app.segmenter_file import SegmenterModel, SegmenterSettings, save_segmenter
 from ui.desk import Desk
+from ui.pictures import Look
+from ui.workshop import Workshop
 
 FINE = 6
 
@@ -96,10 +98,10 @@ def test_the_command_serves_what_python_gives(model_file: Path) -> None:
 
 def test_classes_edited_on_the_page_are_served(model_file: Path, tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(photo(64, 96))
-    desk = Desk(Catalog({"tiny": Segmenter.load(model_file, device="cpu")}), max_pixels=100_000, files=tmp_path)
-    label = int(desk.open("tab", tmp_path / "photo.png", "tiny", classes=4, crf=False).segmentation.labels[0, 0])
+    desk = Desk(Workshop(Catalog({"tiny": Segmenter.load(model_file, device="cpu")}), tmp_path, 100_000))
+    label = int(desk.open("tab", tmp_path / "photo.png", "tiny", classes=4, crf=0).segmentation.labels[0, 0])
     desk.edit("tab", "rename", [label], "sky")
-    file = desk.download("tab", "segmenter", 0.5)
+    file = desk.download("tab", "segmenter", Look(0.5))
     app = create_app(ServiceSettings(models=(str(file),), device="cpu", ui=False))
     with running(app) as url:
         described = httpx.get(f"{url}/v1/models/tiny-edited").json()
