@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -57,6 +58,8 @@ def pretrain(config: PretrainConfig, progress: Progress = silent, say: Say = pri
     Raises:
         StegoError: bad settings, images or checkpoint; a run that diverges or collapses; a full disk.
     """
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # Lightning starts the command again for every further device
+        progress, say = silent, lambda _line: None
     prepared = prepare(config, progress)
     module, folder = prepared.module, config.out.with_name(config.out.name + ".logs")
     data = data_fingerprint(prepared.source)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from models.artifact import read_artifact, read_header, tensors_digest
-from models.backbone import read_backbone
+from models.backbone import read_backbone, save_backbone
 from models.errors import StegoError
 from pretrain.methods import METHODS, load_method
 from pretrain.records import read_metrics
@@ -33,6 +33,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         low = Image.fromarray(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8))
         low.resize((40, 32), Image.Resampling.BICUBIC).save(folder / f"kind{index % 2}" / f"{index}.png")
     return folder
+
+
+@pytest.fixture(scope="module")
+def random_start(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("start") / "start.safetensors"
+    run = config(folder, path, image_size=32)
+    save_backbone(path, prepare(run).module.kept.backbone("random", "test"), precision="fp32")
+    return path
 
 
 def config(folder: Path, out: Path, method: str = "simclr", **changes: Any) -> PretrainConfig:
@@ -247,6 +255,33 @@ def test_settings_name_what_is_wrong() -> None:
 def test_lightnings_flags_reach_it(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(StegoError, match="--accelerator, --devices, --strategy or --precision: "):
         pretrain(config(folder, tmp_path / "b.safetensors", strategy="nonsense"), say=lambda _: None)
+
+
+EACH: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("simclr", "byol"), SMALL),
+    "simclrv2": {**SMALL, "label_fraction": 0.5},
+    "simsiam": {"projection": 8, "bottleneck": 4},
+    **{key: {"projection": 8} for key in ("barlow-twins", "vicreg")},
+    "swav": {**SMALL, "prototypes": 5, "local_crops": 1},
+    "mae": {"width": 8, "heads": 2, "decoder_depth": 1},
+    "simmim": {"mask_unit": 8},
+    "ijepa": {"predictor_depth": 1},
+    **{key: {"hidden": 16, "bottleneck": 4, "prototypes": 8, "local_crops": 1} for key in ("dino", "ibot", "dinov2")},
+    "lejepa": {**SMALL, "local_crops": 1, "slices": 8},
+    "neco": {"grid": 2},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_and_writes_a_backbone(method: str, folder: Path, tmp_path: Path, random_start: Path) -> None:
+    start = {"init": str(random_start), "patch_size": None, "depth": None} if method == "neco" else {}
+    more = {"options": EACH[method], "image_size": 32, "batch": 8, "steps": 5, "health_every": 5, "learning_rate": 0.03, **start}
+    run = config(folder, tmp_path / "b.safetensors", method, **more)
+    before = tensors_digest(prepare(run).module.kept.network.state_dict())
+    backbone = read_backbone(pretrain(run, say=lambda _: None))
+    assert backbone.spec.method == method
+    assert tensors_digest(backbone.network.state_dict()) != before
+    assert bool(torch.isfinite(backbone(torch.rand(1, 3, 32, 32)).patches).all())
 
 
 def test_every_method_is_named_as_it_is_registered() -> None:
