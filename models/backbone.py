@@ -147,7 +147,7 @@ class Backbone(nn.Module):
         if height % self.patch_size or width % self.patch_size:
             raise ValueError(f"input of {height}x{width} pixels: both sides must be multiples of {self.patch_size}")
         network: Any = self.network
-        [(patches, prefix)] = network.forward_intermediates(
+        [found] = network.forward_intermediates(
             (images - self.mean) / self.std,
             indices=[self.spec.block],
             norm=True,
@@ -156,7 +156,8 @@ class Backbone(nn.Module):
             output_fmt="NCHW",
             return_prefix_tokens=True,
         )
-        # A ViT without a CLS token (some MAE and SigLIP variants) is described by its mean patch.
+        # timm gives prefix tokens only where there are any. A ViT without a CLS token (some MAE and SigLIP variants) is described by its mean patch.
+        patches, prefix = found if isinstance(found, tuple | list) else (found, None)
         cls = prefix[:, 0] if prefix is not None and prefix.shape[1] else patches.mean(dim=(2, 3))
         return BackboneOutput(patches, cls)
 
