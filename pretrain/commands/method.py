@@ -79,4 +79,3 @@ def pretrain_method(
     )
     with terminal_progress() as progress:
         run(config, progress=progress, say=typer.echo)
-    typer.echo(f"wrote {out}")
