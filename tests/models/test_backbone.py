@@ -145,7 +145,7 @@ def test_int8_file_is_half_the_size_of_fp16(tmp_path: Path) -> None:
 
 
 def test_a_vit_without_a_cls_token_is_described_by_its_mean_patch() -> None:
-    network = timm.create_model("vit_tiny_patch16_224", depth=2, class_token=False, global_pool="avg", num_classes=0)
+    network = timm.create_model("vit_tiny_patch16_224", depth=2, class_token=False, global_pool="avg", num_classes=0, dynamic_img_size=True)
     backbone = Backbone(network, BackboneSpec("vit_tiny_patch16_224", 2, 1, 16, 192, 14)).eval()
     output = backbone(torch.rand(2, 3, 32, 48))
     assert output.patches.shape == (2, 192, 2, 3)
