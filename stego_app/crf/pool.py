@@ -85,7 +85,7 @@ class CrfPool:
         for _ in range(2):
             executor = self._started()
             try:
-                return executor.submit(function, *arguments).result()
+                return _submitted(executor, function, arguments).result()
             except BrokenProcessPool:
                 with self._starting:
                     if self._executor is executor:  # or another thread has noticed first
@@ -120,13 +120,7 @@ class CrfPool:
             return self._executor
 
     def _submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
-        try:
-            return self._started().submit(function, *arguments)
-        except BrokenProcessPool as error:
-            # Noticed here before a result was asked for; the task counts as lost like those under way.
-            lost: Future[Any] = Future()
-            lost.set_exception(error)
-            return lost
+        return _submitted(self._started(), function, arguments)
 
     def _result(self, function: Callable[..., Any], waiting: deque[_Task]) -> Any:
         """The outcome of the first task, which leaves the queue."""
@@ -152,6 +146,17 @@ class CrfPool:
             if _is_lost(task.future):
                 task.future = self._submit(function, task.arguments)
         return outcome
+
+
+def _submitted(executor: ProcessPoolExecutor, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
+    """The future of the task; a lost one where the pool breaks before it has taken the task, which then counts like those under way."""
+    try:
+        return executor.submit(function, *arguments)
+    except (BrokenProcessPool, OSError, ValueError) as error:
+        # A pool that breaks while it starts one more worker closes the pipes that the start needs: "bad value(s) in fds_to_keep".
+        lost: Future[Any] = Future()
+        lost.set_exception(BrokenProcessPool(str(error)))
+        return lost
 
 
 def _is_lost(future: Future[Any]) -> bool:

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +111,24 @@ def test_a_task_that_kills_its_worker_fails_alone() -> None:
     assert isinstance(outcomes[2], WorkerLostError)
     assert "--jobs" in str(outcomes[2])
     assert outcomes[:2] + outcomes[3:] == [0, 1, 3, 4, 5]
+
+
+@pytest.mark.parametrize("error", [ValueError("bad value(s) in fds_to_keep"), OSError("bad file descriptor")])
+def test_a_pool_that_breaks_while_it_takes_a_task_is_replaced(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals = iter([error])
+    submit = ProcessPoolExecutor.submit
+
+    def refuse_once(executor: ProcessPoolExecutor, *task: Any) -> Any:
+        for refusal in refusals:
+            raise refusal
+        return submit(executor, *task)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", refuse_once)
+    with CrfPool(workers=1) as pool:
+        assert list(pool.run(abs, [(-1,), (-2,)])) == [1, 2]
+    refusals = iter([error])
+    with CrfPool(workers=1) as pool:
+        assert pool.call(abs, -3) == 3
 
 
 def test_leaving_with_an_error_ends_the_workers_at_once() -> None:
