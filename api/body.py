@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError
+from api.paths import is_below
 
 ENVELOPE = 64 * 1024
 """Bytes that multipart headers, form fields or the rest of a JSON object may add to the file itself."""
@@ -77,7 +78,7 @@ class BodyLimit:
         await self._app(scope, limited, send)
 
     def _rule_for(self, path: str) -> BodyRule:
-        return next((rule for start, rule in self._rules.items() if path == start or path.startswith(f"{start}/")), self._rule)
+        return next((rule for start, rule in self._rules.items() if is_below(path, start)), self._rule)
 
 
 def _largest(rule: BodyRule, headers: Mapping[bytes, bytes]) -> int:

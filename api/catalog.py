@@ -8,10 +8,10 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from api.model_facts import Facts, read_facts
 from api.model_folder import ModelFolder, NameTakenError, is_model_name
 from api.settings import ServiceSettings
 from models.errors import StegoError
@@ -35,17 +35,6 @@ class FixedModelError(StegoError):
 
 class StaleEditError(StegoError):
     """The model was changed since the client looked at it."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the list of models tells of each."""
-
-    classes: int
-    max_classes: int
-    confidence: bool
-    editable: bool
-    removable: bool
 
 
 class Catalog:
@@ -178,6 +167,11 @@ class Catalog:
         self._stamp(name, path)
         return path
 
+    @property
+    def keeps_models(self) -> bool:
+        """Whether there is a folder that edited and new models can be put into."""
+        return self._folder is not None
+
     # Changing ----------------------------------------------------------------------------------------------------
 
     def edit(self, name: str, change: Callable[[SegmenterLike], SegmenterLike], *, save_as: str | None = None, expected: str | None = None) -> str:
@@ -218,6 +212,7 @@ class Catalog:
         """
         folder = self._need_folder()
         self.check_free(name)
+        folder.prepare()
         part = folder.path / f".{uuid.uuid4().hex}.stego-part"
         try:
             _save(segmenter, part)
@@ -304,7 +299,7 @@ class Catalog:
             return known[1]
         own = name in self._given
         try:
-            facts: Facts | None = _read_facts(path, removable=not own)
+            facts: Facts | None = read_facts(path, removable=not own)
         except StegoError as error:
             log.warning("the folder of models holds a file that is no segmenter: %s", error)
             facts = None
@@ -346,25 +341,6 @@ def _load_file(path: Path) -> SegmenterLike:
     from stego_app.segmenter import Segmenter  # imports torch, which a service with given segmenters need not have
 
     return Segmenter.load(path)
-
-
-def _read_facts(path: Path, *, removable: bool) -> Facts:
-    """Facts from a segmenter file's header.
-
-    Raises:
-        StegoError: it is no segmenter file.
-    """
-    from safetensors import safe_open
-
-    from models.artifact import read_header
-
-    header = read_header(path)
-    try:
-        with safe_open(str(path), framework="np") as file:
-            fine = int(file.get_slice("shares").get_shape()[0])
-        return Facts(int(header["clusters"]["classes"]), fine, "agreement" in header, editable=True, removable=removable)
-    except Exception as error:  # whatever a file that only looks like one can hold
-        raise StegoError(f"{path.name}: the segmenter file is not complete ({error})") from error
 
 
 def _check_description(name: str, segmenter: SegmenterLike) -> None:

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import error_body
+from api.paths import is_below
 
 access_log = logging.getLogger("stego.access")
 error_log = logging.getLogger("stego.error")
@@ -45,7 +46,7 @@ _PAGE_POLICY = (
 
 def is_api_path(path: str) -> bool:
     """Whether ``path`` belongs to the service rather than to the page."""
-    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in API_PREFIXES)
+    return is_below(path, *API_PREFIXES)
 
 
 class RequestContext:

@@ -37,8 +37,12 @@ async def read_json_object(request: Request) -> dict[str, Any]:
 
 def is_json(request: Request) -> bool:
     """Whether the body is said to be JSON."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return media_type == "application/json"
+    return media_type_of(request) == "application/json"
+
+
+def media_type_of(request: Request) -> str:
+    """What the body is said to be, in lower case and without parameters; empty where nothing is said."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def decode_image(text: object, field: str) -> bytes:

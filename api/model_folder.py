@@ -53,6 +53,17 @@ class ModelFolder:
             raise NoSuchModelError("no model can have that name; expected 1 to 64 letters, digits, dots, dashes and underscores")
         return self.path / f"{name}{SUFFIX}"
 
+    def prepare(self) -> None:
+        """Make the folder.
+
+        Raises:
+            StegoError: it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(self.path, error) from error
+
     def add(self, name: str, source: Path) -> None:
         """Publish a segmenter file under ``name``; adding the same file again is no error, since a killed job does so.
 
@@ -61,8 +72,8 @@ class ModelFolder:
             StegoError: the folder cannot be written to.
         """
         target = self.file(name)
+        self.prepare()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             _link(source, target)
         except FileExistsError:
             if not filecmp.cmp(source, target, shallow=False):

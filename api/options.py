@@ -1,14 +1,16 @@
-"""Options of a segmentation request, given in the query, as form fields or in JSON."""
+"""Options of a request, given in the query, as form fields or in JSON; those of a segmentation request."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.errors import ApiError
 from api.negotiation import Form
+
+Options = TypeVar("Options", bound=BaseModel)
 
 
 class SegmentOptions(BaseModel):
@@ -26,23 +28,23 @@ class SegmentOptions(BaseModel):
     model: str | None = Field(default=None, max_length=64, description="Name of a model from `/v1/models`; the default one if absent.")
 
 
-def parse_options(query: Iterable[tuple[str, str]], fields: Iterable[tuple[str, Any]]) -> SegmentOptions:
-    """Options from query parameters and from form fields or the members of a JSON object, together.
+def parse_options(kind: type[Options], query: Iterable[tuple[str, str]], fields: Iterable[tuple[str, Any]]) -> Options:
+    """Options of ``kind`` from query parameters and from form fields or the members of a JSON object, together.
 
     Raises:
-        ApiError: 422 that names the option: unknown, given twice, or with a value out of range.
+        ApiError: 422 that names the option: unknown, given twice, missing, or with a value out of range.
     """
     given: dict[str, Any] = {}
     for name, value in (*query, *fields):
-        if name not in SegmentOptions.model_fields:
-            options = ", ".join(SegmentOptions.model_fields)
-            raise ApiError(422, "unknown_option", f"'{name[:40]}' is not an option; expected {options}", field=name[:40])
+        if name not in kind.model_fields:
+            raise ApiError(422, "unknown_option", f"'{name[:40]}' is not an option; expected {', '.join(kind.model_fields)}", field=name[:40])
         if name in given:
             raise ApiError(422, "invalid_option", f"{name}: given more than once", field=name)
         given[name] = value
     try:
-        return SegmentOptions.model_validate(given)
+        return kind.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0])
-        raise ApiError(422, "invalid_option", f"{field}: {first['msg']} (got '{str(first['input'])[:40]}')", field=field) from error
+        got = "" if first["type"] == "missing" else f" (got '{str(first['input'])[:40]}')"
+        raise ApiError(422, "invalid_option", f"{field}: {first['msg']}{got}", field=field) from error

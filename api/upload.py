@@ -12,7 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from api.body import ENVELOPE
 from api.errors import ApiError
-from api.json_body import decode_image, is_json, read_json_object
+from api.json_body import decode_image, is_json, media_type_of, read_json_object
 from stego_app.images import ImageError, TooManyPixelsError, image_size
 
 Fetch = Callable[[str], Awaitable[bytes]]
@@ -44,7 +44,7 @@ async def read_upload(request: Request, max_bytes: int, fetch: Fetch) -> Upload:
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         raise ApiError(415, "unsupported_encoding", f"Content-Encoding '{encoding[:40]}': expected none; images are compressed already")
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = media_type_of(request)
     if media_type == "multipart/form-data":
         upload = await _read_multipart(request, max_bytes)
     elif media_type.startswith("image/") or media_type == "application/octet-stream":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch.utils.data import Dataset
 
 from models.errors import StegoError
 from pretrain.augment import Crop, make_view
-from pretrain.views import ATTEMPTS, ImageBank
+from pretrain.views import ATTEMPTS, ImageBank, epoch_order
 
 
 @dataclass(frozen=True)
@@ -121,13 +120,8 @@ def deal(seed: int, step: int, batch: int, count: int, subset: npt.NDArray[np.in
     """The ``batch`` images of ``step``: dealt in epochs of random order, each image once an epoch; (batch,) int64."""
     size = count if subset is None else len(subset)
     positions = np.arange(step * batch, (step + 1) * batch)
-    chosen = np.array([_order(seed, int(epoch), size)[place] for epoch, place in zip(positions // size, positions % size, strict=True)], dtype=np.int64)
+    chosen = np.array([epoch_order(seed, int(epoch), size)[place] for epoch, place in zip(positions // size, positions % size, strict=True)], dtype=np.int64)
     return chosen if subset is None else subset[chosen]
-
-
-@lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng((seed, 2, epoch)).permutation(count)
 
 
 def _collate(made: Sequence[tuple[list[torch.Tensor], list[tuple[float, ...]], list[bool], int]], views: int, labels: npt.NDArray[np.int64]) -> Batch:

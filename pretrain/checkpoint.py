@@ -11,9 +11,10 @@ from torch import nn
 
 from models.artifact import read_artifact, write_artifact
 from models.errors import StegoError
+from pretrain.optimiser_state import optimiser_tensors
 
 KIND = "distillation checkpoint"
-_MODULE, _OPTIMISER, _EXTRA = "module/", "optimiser/", "extra/"
+_MODULE, _EXTRA = "module/", "extra/"
 
 
 def save_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, *, extra: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
@@ -25,9 +26,7 @@ def save_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.Optimi
     tensors: dict[str, torch.Tensor] = {_EXTRA + name: tensor for name, tensor in extra.items()}
     for name, parameter in _trained(module):
         tensors[_MODULE + name] = parameter
-        for key, value in optimiser.state[parameter].items():
-            tensors[f"{_OPTIMISER}{key}/{name}"] = torch.as_tensor(value)
-    write_artifact(path, KIND, tensors, header)
+    write_artifact(path, KIND, tensors | optimiser_tensors(module, optimiser), header)
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -48,17 +47,6 @@ def restore_module(tensors: Mapping[str, torch.Tensor], module: nn.Module) -> No
     with torch.no_grad():
         for name, parameter in _trained(module):
             parameter.copy_(tensors[_MODULE + name])
-
-
-def restore_optimiser(tensors: Mapping[str, torch.Tensor], module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """Copy the optimiser's tensors of a checkpoint into ``optimiser``, whose parameters are ``module``'s."""
-    for name, parameter in _trained(module):
-        suffix = "/" + name
-        optimiser.state[parameter] = {
-            key.removeprefix(_OPTIMISER).removesuffix(suffix): value.clone().to(parameter.device if value.ndim else "cpu")
-            for key, value in tensors.items()
-            if key.startswith(_OPTIMISER) and key.count("/") == 2 and key.endswith(suffix)
-        }
 
 
 def extra_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from models.errors import StegoError
+from stego_app.settings import checked
 
 # Height and width in patches. Several sizes and aspects, so that resampled position embeddings serve any input;
 # the largest is what a 4:3 photo of short side 336 gives at patch 14.
@@ -78,9 +78,4 @@ def make_config(**fields: Any) -> DistillConfig:
     Raises:
         StegoError: names the first field that is wrong and what was expected.
     """
-    try:
-        return DistillConfig(**fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise StegoError(f"distillation setting '{name}': {first['msg']} (got {first['input']!r})") from error
+    return checked(DistillConfig, fields, "distillation setting")

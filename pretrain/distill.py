@@ -16,11 +16,12 @@ from torch.utils.data import DataLoader
 
 from models.backbone import Backbone, save_backbone
 from models.backbone_sources import load_backbone
-from pretrain.checkpoint import extra_tensors, load_checkpoint, restore_module, restore_optimiser, save_checkpoint
+from pretrain.checkpoint import extra_tensors, load_checkpoint, restore_module, save_checkpoint
 from pretrain.config import DistillConfig
 from pretrain.fitting import fit
 from pretrain.loss import FeatureStatistics, tokens_of
 from pretrain.module import Distillation, learning_rate, teacher_features
+from pretrain.optimiser_state import restore_optimiser
 from pretrain.student import random_student, student_of_blocks
 from pretrain.views import ImageBank, ViewDataset, ViewSchedule, gather_images
 from stego_app.progress import Progress, silent

@@ -15,6 +15,7 @@ from models.backbone import Backbone, BackboneOutput
 from models.errors import StegoError
 from pretrain.config import DistillConfig, TargetView
 from pretrain.loss import FeatureStatistics, feature_loss, tokens_of
+from pretrain.schedules import cosine
 
 COLLAPSE_SPREAD, COLLAPSE_STEPS = 0.05, 50
 ENLARGED = 1.5
@@ -25,7 +26,7 @@ def learning_rate(step: int, config: DistillConfig) -> float:
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
     progress = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return cosine(config.learning_rate, 0.0, progress)
 
 
 def teacher_features(teacher: Backbone, views: torch.Tensor, student_patch: int, targets: Sequence[TargetView] = ("plain",)) -> BackboneOutput:

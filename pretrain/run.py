@@ -24,12 +24,14 @@ from pretrain.fitting import fit, quiet_lightning
 from pretrain.health import Health
 from pretrain.methods import load_method
 from pretrain.methods.base import Method, Setting
+from pretrain.optimiser_state import restore_optimiser
 from pretrain.records import Records, write_report
 from pretrain.schedules import Clock
 from pretrain.settings import PretrainConfig, checked
 from pretrain.source import ImageSource, SourceBank, check_sizes, data_fingerprint, folder_labels, open_source
-from pretrain.state import load_state, part_path, restore_module, restore_optimiser, save_state
+from pretrain.state import load_state, part_path, restore_module, save_state
 from pretrain.trainer import HealthWatch, Pretraining, log_values
+from stego_app.data.dataset import evenly
 from stego_app.progress import Progress, silent
 
 Say = Callable[[str], None]
@@ -155,8 +157,8 @@ def _opening(prepared: Prepared, config: PretrainConfig) -> str:
 def _probe(prepared: Prepared, config: PretrainConfig) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Up to 512 images spread evenly over the data, and their folders' numbers where folders are classes."""
     count = len(prepared.source)
-    wanted = np.unique(np.linspace(0, count - 1, min(count, PROBE_IMAGES)).round().astype(np.int64))
-    pixels = [(index, image) for index in wanted if (image := prepared.banks[0].get(int(index))) is not None]
+    wanted = evenly(range(count), PROBE_IMAGES)
+    pixels = [(index, image) for index in wanted if (image := prepared.banks[0].get(index)) is not None]
     if len(pixels) < 2:
         raise StegoError(f"{config.data[0]}: fewer than two images can be read")
     views = torch.stack([centre_view(image, config.image_size) for _, image in pixels])

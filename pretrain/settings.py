@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.errors import StegoError
+from stego_app import settings
 
 UNHASHED = frozenset(
     {"out", "checkpoint_every", "health_every", "log_every", "memory_gb", "workers", "accelerator", "devices", "num_nodes", "strategy", "file_precision"}
@@ -110,12 +111,7 @@ def checked(model: type[Any], fields: Mapping[str, Any], what: str) -> Any:
     for name in fields:
         if name not in model.model_fields:
             raise StegoError(f"unknown {what} '{name}'{nearest(name, model.model_fields)}")
-    try:
-        return model(**fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise StegoError(f"{what} '{name}': {first['msg']} (got {first['input']!r})") from error
+    return settings.checked(model, fields, what)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

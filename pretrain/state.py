@@ -11,10 +11,11 @@ from torch import nn
 
 from models.artifact import read_artifact, write_artifact
 from models.errors import StegoError
+from pretrain.optimiser_state import optimiser_tensors
 from pretrain.settings import PretrainConfig
 
 KIND = "pretraining checkpoint"
-_MODULE, _OPTIMISER = "module/", "optimiser/"
+_MODULE = "module/"
 
 
 def part_path(out: Path) -> Path:
@@ -29,10 +30,7 @@ def save_state(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, 
         ArtifactError: the file cannot be written.
     """
     tensors = {_MODULE + name: tensor for name, tensor in module.state_dict().items()}
-    for name, parameter in module.named_parameters():
-        for key, value in optimiser.state.get(parameter, {}).items():
-            tensors[f"{_OPTIMISER}{key}/{name}"] = torch.as_tensor(value)
-    write_artifact(path, KIND, tensors, header)
+    write_artifact(path, KIND, tensors | optimiser_tensors(module, optimiser), header)
 
 
 def load_state(path: Path, config: PretrainConfig, data: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -59,14 +57,3 @@ def load_state(path: Path, config: PretrainConfig, data: str) -> tuple[dict[str,
 def restore_module(tensors: Mapping[str, torch.Tensor], module: nn.Module) -> None:
     """Fill ``module`` from a checkpoint's tensors."""
     module.load_state_dict({name.removeprefix(_MODULE): tensor for name, tensor in tensors.items() if name.startswith(_MODULE)}, strict=True)
-
-
-def restore_optimiser(tensors: Mapping[str, torch.Tensor], module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """Copy the optimiser's tensors of a checkpoint into ``optimiser``, whose parameters are ``module``'s."""
-    parameters = dict(module.named_parameters())
-    for key, value in tensors.items():
-        if not key.startswith(_OPTIMISER):
-            continue
-        slot, _, name = key.removeprefix(_OPTIMISER).partition("/")
-        parameter = parameters[name]
-        optimiser.state[parameter][slot] = value.clone().to(parameter.device if value.ndim else "cpu")

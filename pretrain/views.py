@@ -139,11 +139,12 @@ class ViewSchedule:
 
     def _dealt(self, position: int) -> int:
         epoch, place = divmod(position, self.count)
-        return int(_epoch_order(self.seed, epoch, self.count)[place])
+        return int(epoch_order(self.seed, epoch, self.count)[place])
 
 
-@lru_cache(maxsize=2)
-def _epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+@lru_cache(maxsize=4)
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order (count,) in which the images of an epoch are dealt: a function of the seed alone."""
     return np.random.default_rng((seed, 2, epoch)).permutation(count)
 
 

@@ -42,12 +42,21 @@ def load_settings(kind: type[Model], *, file: Path | None, overrides: Sequence[s
         if not equals or not name:
             raise StegoError(f"--set {text}: expected name=value, e.g. --set discovery.codes=256")
         _put(values, name.strip().split("."), _value(value.strip()))
+    return checked(kind, values, "setting")
+
+
+def checked(kind: type[Model], values: Mapping[str, Any], what: str) -> Model:
+    """``kind`` filled with ``values``; ``what`` is what errors call a field of it.
+
+    Raises:
+        StegoError: names the first field that is wrong and what was expected.
+    """
     try:
-        return kind.model_validate(values)
+        return kind.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise StegoError(f"setting '{where}': {first['msg']} (got {first['input']!r})") from error
+        raise StegoError(f"{what} '{where}': {first['msg']} (got {first['input']!r})") from error
 
 
 def _put(values: dict[str, Any], path: list[str], value: Any) -> None:

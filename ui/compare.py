@@ -20,7 +20,7 @@ from ui.held import Held
 from ui.offline import uploaded  # before Gradio
 from ui.parts import granularity, sharpening
 from ui.pictures import reduce_labels, reduce_picture, screen_size, share_text
-from ui.sitting import Sitting
+from ui.sitting import Sitting, in_range
 from ui.wiring import LATEST, Updates, browser_tab, on, say
 from ui.workshop import Workshop
 
@@ -108,7 +108,7 @@ class CompareDesk:
         if setting.model not in bench.encoded:
             encoded = self.shop.run(lambda: segmenter.encode(bench.image))
             bench = self._benches.put(tab, replace(bench, encoded={**bench.encoded, setting.model: encoded}))
-        classes = min(max(1, setting.classes), segmenter.max_classes)
+        classes = in_range(setting.classes, segmenter)
         found: SegmentationLike = self.shop.run(lambda: segmenter.decode(bench.encoded[setting.model], classes=classes, crf=setting.crf))
         return found
 

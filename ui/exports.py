@@ -13,6 +13,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 from stego_app.formats.image_file import ImageFile
 from stego_app.formats.label_map import Classes, LabelMap
 from stego_app.formats.registry import Format, find_format, formats
+from stego_app.segmentation import hex_color
 from ui.contract import SegmentationLike
 from ui.downloads import Downloads
 from ui.pictures import Look
@@ -110,5 +111,5 @@ def _classes_csv(classes: Classes) -> str:
     stream = io.StringIO()
     rows = csv.writer(stream)
     rows.writerow(["label", "name", "color"])
-    rows.writerows([label, name, "#" + bytes(color).hex()] for label, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True)))
+    rows.writerows([label, name, hex_color(color)] for label, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True)))
     return stream.getvalue()

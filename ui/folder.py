@@ -20,6 +20,7 @@ from ui.exports import PNG, choices, write_album
 from ui.offline import uploaded  # before Gradio
 from ui.parts import Parts
 from ui.pictures import share_text
+from ui.sitting import in_range
 from ui.wiring import Updates, browser_tab, on, on_download, on_steps
 from ui.workshop import Workshop
 
@@ -130,7 +131,7 @@ class FolderTab:
             raise StegoError(f"{len(images)} photos: the page takes {MOST} at a time; for more there is `stego label`")
         sitting = self._desk.find(tab)
         segmenter = sitting.segmenter if sitting is not None and sitting.model == model else self._shop.catalog.get(model)
-        count = min(max(1, int(classes)), segmenter.max_classes)
+        count = in_range(int(classes), segmenter)
         for album in segment_all(self._shop, self._albums, tab, segmenter, images, classes=count, crf=crf):
             yield self._show(album, running=album.done < album.total)
 

@@ -77,7 +77,7 @@ def begin(
     given_edits = len(segmenter.edits)
     if before is not None and before.model == model:
         segmenter, given_edits = before.segmenter, before.given_edits
-    classes = _in_range(classes, segmenter)
+    classes = in_range(classes, segmenter)
     encoded = segmenter.encode(image)
     segmentation = segmenter.decode(encoded, classes=classes, crf=crf)
     picture = reduce_picture(image, screen_size(*image.shape[:2]))
@@ -87,7 +87,7 @@ def begin(
 def decode_again(sitting: Sitting, *, classes: int, crf: float) -> Sitting:
     """The same image at another granularity, or with the CRF switched; its features are not computed again."""
     begun = time.perf_counter()
-    classes = _in_range(classes, sitting.segmenter)
+    classes = in_range(classes, sitting.segmenter)
     segmentation = sitting.segmenter.decode(sitting.encoded, classes=classes, crf=crf)
     return replace(sitting, segmentation=segmentation, classes=classes, crf=crf, seconds=time.perf_counter() - begun)
 
@@ -153,5 +153,6 @@ def file_stem(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).stem).strip("-")[:40] or "image"
 
 
-def _in_range(classes: int, segmenter: SegmenterLike) -> int:
+def in_range(classes: int, segmenter: SegmenterLike) -> int:
+    """``classes``, or the nearest number that ``segmenter`` can be cut into."""
     return min(max(1, classes), segmenter.max_classes)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from api.errors import ApiError
 from api.model_folder import NAME_PATTERN
-
-Options = TypeVar("Options", bound=BaseModel)
 
 
 class LabelOptions(BaseModel):
@@ -45,25 +41,3 @@ class FitOptions(BaseModel):
     classes: int | None = Field(default=None, ge=1, le=255, description="How many classes; found from the images if absent.")
     resolution: int | None = Field(default=None, ge=28, le=4096, description="Short side for the backbone in pixels.")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="The same seed gives the same model on the same machine.")
-
-
-def parse(kind: type[Options], query: Iterable[tuple[str, str]], fields: Iterable[tuple[str, str]]) -> Options:
-    """Options from query parameters and form fields together.
-
-    Raises:
-        ApiError: 422 that names the option: unknown, given twice, missing, or with a value out of range.
-    """
-    given: dict[str, str] = {}
-    for name, value in (*query, *fields):
-        if name not in kind.model_fields:
-            raise ApiError(422, "unknown_option", f"'{name[:40]}' is not an option; expected {', '.join(kind.model_fields)}", field=name[:40])
-        if name in given:
-            raise ApiError(422, "invalid_option", f"{name}: given more than once", field=name)
-        given[name] = value
-    try:
-        return kind.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = str(first["loc"][0])
-        got = "" if first["type"] == "missing" else f" (got '{str(first['input'])[:40]}')"
-        raise ApiError(422, "invalid_option", f"{field}: {first['msg']}{got}", field=field) from error

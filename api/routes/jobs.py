@@ -16,11 +16,12 @@ from starlette.requests import ClientDisconnect
 from api.errors import ApiError
 from api.jobs.answers import answering, drain, need
 from api.jobs.describe import archive_operation
-from api.jobs.options import LabelOptions, parse
+from api.jobs.options import LabelOptions
 from api.jobs.receiving import receive_archive
 from api.jobs.service import JobService
 from api.jobs.store import Job, State
 from api.openapi import errors
+from api.options import parse_options
 from api.schemas_jobs import JobFailure, JobList, JobProgress, JobStatus
 
 _SHOWN_FAILURES = 100
@@ -116,7 +117,7 @@ async def take_archive(
             jobs = need(service)
             with jobs.incoming() as upload:
                 received = await receive_archive(request, upload)
-                options = parse(kind, request.query_params.multi_items(), received.fields).model_dump(exclude_none=True)
+                options = parse_options(kind, request.query_params.multi_items(), received.fields).model_dump(exclude_none=True)
                 job = await run_in_threadpool(submit, jobs, upload, {**options, "archive": received.name})
             status = await run_in_threadpool(job_status, jobs, job)
     except ClientDisconnect:

@@ -12,6 +12,7 @@ from api.jobs.answers import answering
 from api.openapi import errors
 from api.schemas import ModelClass, ModelDetail, ModelEntry, ModelList
 from api.schemas_jobs import EditRequest, NewName
+from stego_app.segmentation import hex_color
 
 _TAG = {"headers": {"ETag": {"description": "Changes with the model; send it as `If-Match` when editing.", "schema": {"type": "string"}}}}
 
@@ -74,9 +75,7 @@ def _detail(catalog: Catalog, name: str, response: Response) -> ModelDetail:
     segmenter = catalog.get(name)
     if tag is not None:
         response.headers["ETag"] = f'"{tag}"'
-    classes = [
-        ModelClass(id=found.label, name=found.name, color="#{:02x}{:02x}{:02x}".format(*found.color), share=found.share) for found in segmenter.table().classes
-    ]
+    classes = [ModelClass(id=found.label, name=found.name, color=hex_color(found.color), share=found.share) for found in segmenter.table().classes]
     return ModelDetail(**entry.model_dump(), class_table=classes, info=segmenter.info())
 
 

@@ -10,7 +10,7 @@ from api.forms import write_form
 from api.inference import Inference
 from api.negotiation import OFFERS, Form, choose
 from api.openapi import segment_operation, segment_responses
-from api.options import parse_options
+from api.options import SegmentOptions, parse_options
 from api.schemas import Timing
 from api.segmenting import Segmented
 from api.upload import read_upload
@@ -34,7 +34,7 @@ def segment_router(inference: Inference) -> APIRouter:
         `application/vnd.stego.hf+json` (the list of the Hugging Face `image-segmentation` task).
         """
         upload = await read_upload(request, inference.settings.max_bytes, inference.fetch)
-        options = parse_options(request.query_params.multi_items(), upload.fields)
+        options = parse_options(SegmentOptions, request.query_params.multi_items(), upload.fields)
         answer = choose(", ".join(request.headers.getlist("accept")), options.format)
         if answer is None:
             raise ApiError(406, "not_acceptable", f"Accept: expected one of {', '.join(offer for _, offer in OFFERS)}")

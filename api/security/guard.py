@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.body import ENVELOPE, drain
 from api.context import is_api_path
 from api.errors import ApiError, error_body
+from api.paths import is_below
 from api.security.keys import Key, KeyRing
 from api.security.rate import RateLimit
 from api.security.scopes import ANY, scope_of
@@ -86,7 +87,7 @@ class Guard:
 
     def _check_rate(self, scope: Scope, key: Key | None) -> None:
         path = scope["path"]
-        if self._rate is None or any(path == start or path.startswith(f"{start}/") for start in _UNLIMITED):
+        if self._rate is None or is_below(path, *_UNLIMITED):
             return
         if not is_api_path(path) and scope["method"] in _READING:
             return  # the page's own files

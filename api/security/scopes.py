@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from api.paths import is_below
+
 OPEN = ("/health", "/v2/health", "/openapi.json")
 """Answered without a key: what a load balancer and a client's generator ask, neither of which tells anything of the data."""
 
@@ -28,13 +30,13 @@ def scope_of(method: str, path: str) -> str | None:
 
     The browser page does all that the service can, so everything that is not named here needs "admin".
     """
-    if any(path == start or path.startswith(f"{start}/") for start in OPEN):
+    if is_below(path, *OPEN):
         return None
     for start, scope in _BY_PATH:
-        if path == start or path.startswith(f"{start}/"):
+        if is_below(path, start):
             return scope
-    if path == "/v1/models" or path.startswith("/v1/models/"):
+    if is_below(path, "/v1/models"):
         return ANY if method in _READING else "models"
-    if path == "/v2" or path.startswith("/v2/"):
+    if is_below(path, "/v2"):
         return ANY
     return "admin"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from models.errors import StegoError
 from stego_app.images import find_images
+from stego_app.labelling.inputs import listed_paths
 
 
 def gather(sources: Sequence[str | Path]) -> list[Path]:
@@ -30,13 +31,7 @@ def read_image_list(path: Path) -> list[Path]:
     Raises:
         StegoError: the file cannot be read, is empty, or names something that is no file.
     """
-    try:
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError as error:
-        raise StegoError(f"{path}: the list cannot be read ({error.strerror or error})") from error
-    paths = [Path(line) for line in lines if line.strip()]
-    if not paths:
-        raise StegoError(f"{path}: the list is empty; expected one image a line")
+    paths = listed_paths(path)
     for number, entry in enumerate(paths, start=1):
         if entry.is_dir():
             raise StegoError(f"{path}: line {number} names the folder {entry}; expected an image")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.errors import StegoError
+from stego_app.settings import checked
 
 SMALL_SET = 100
 """A curated set of fewer images is small: its nearest images alone would be too few, so its clusters are sampled."""
@@ -87,9 +88,4 @@ def make_settings(**fields: Any) -> CurateSettings:
     Raises:
         StegoError: names the first field that is wrong and what was expected.
     """
-    try:
-        return CurateSettings(**fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise StegoError(f"curation setting '{name}': {first['msg']} (got {first['input']!r})") from error
+    return checked(CurateSettings, fields, "curation setting")

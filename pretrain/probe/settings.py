@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.backbone import Backbone
-from models.errors import StegoError
+from stego_app.settings import checked
 
 Kind = Literal["auto", "classes", "dense"]
 DENSE_PATCHES = 24
@@ -64,9 +64,4 @@ def make_settings(**fields: Any) -> ProbeSettings:
     Raises:
         StegoError: names the first field that is wrong and what was expected.
     """
-    try:
-        return ProbeSettings(**fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise StegoError(f"probe setting '{name}': {first['msg']} (got {first['input']!r})") from error
+    return checked(ProbeSettings, fields, "probe setting")

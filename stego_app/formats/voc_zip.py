@@ -19,7 +19,7 @@ from stego_app.classes import IGNORED
 from stego_app.formats.distinct import Color, distinct_colors, distinct_names
 from stego_app.formats.label_map import MAX_LABEL_PIXELS, Classes, LabelMap, LabelSet, checked_labels, text_name
 from stego_app.formats.parts import whole_file
-from stego_app.formats.registry import Add
+from stego_app.formats.registry import Add, Format
 from stego_app.formats.safe_zip import add_bytes, members, open_zip
 from stego_app.images import read_image
 
@@ -135,6 +135,20 @@ def labels_of_colors(colors: npt.NDArray[np.uint8], lookup: dict[Color, int], na
         labels.append(lookup[color])
     result: npt.NDArray[np.uint8] = np.array(labels, dtype=np.uint8)[inverse].reshape(packed.shape)
     return result
+
+
+def voc_format(name: str, about: str, dialect: Dialect) -> Format:
+    """The format that writes ``dialect`` and reads any."""
+    product = f"{name}.zip"
+    return Format(
+        name=name,
+        product=product,
+        about=about,
+        encode=partial(encode, dialect=dialect),
+        writer=partial(writer, dialect=dialect, product=product),
+        outputs=lambda _: [product],
+        read=read,
+    )
 
 
 def _parse_labelmap(data: bytes, path: Path) -> list[tuple[str, Color]]:

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -166,11 +165,13 @@ class _Run:
     def label(self, plans: Sequence[Plan]) -> None:
         """Label ``plans``, recording each as soon as its files are there."""
         self._total = len(plans)
-        whole = [plan for plan in plans if not is_tiled(plan.image, self.settings.tile)]
+        whole: list[Plan] = []
+        large: list[Plan] = []
+        for plan in plans:
+            (large if is_tiled(plan.image, self.settings.tile) else whole).append(plan)
         self._label_whole(whole)
-        for plan in plans if len(whole) < len(plans) else ():
-            if plan not in whole:
-                self._label_large(plan)
+        for plan in large:
+            self._label_large(plan)
 
     def _label_whole(self, plans: Sequence[Plan]) -> None:
         under_way: deque[Loaded] = deque()
@@ -227,11 +228,9 @@ class _Run:
             yield from zip(read, results, strict=True)
 
     def _maps(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[_Maps]:
-        options = self.settings
-        how: dict[str, Any] = {"classes": options.classes, "flip": options.flip, "resolution": options.resolution, "window": options.window}
-        if options.asks_confidence:
-            return [*self.segmenter.class_probabilities_and_trust(images, **how)]
-        return [(probabilities, None) for probabilities in self.segmenter.class_probabilities(images, **how)]
+        if self.settings.asks_confidence:
+            return [*self.segmenter.class_probabilities_and_trust(images, **self.settings.seeing)]
+        return [(probabilities, None) for probabilities in self.segmenter.class_probabilities(images, **self.settings.seeing)]
 
     def _task(self, plan: Plan, image: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32], trust: Trust | None) -> Task:
         options = self.settings

@@ -82,7 +82,12 @@ def _single(path: Path) -> _Source:
     return _Source(path.parent, (Input(ImageFile(path), PurePosixPath(path.name)),))
 
 
-def _listed(file: Path) -> Iterator[_Source]:
+def listed_paths(file: Path) -> list[Path]:
+    """The paths that a list file names, one a line; empty lines are left out.
+
+    Raises:
+        StegoError: the file cannot be read, or names nothing.
+    """
     try:
         # Bytes that are no UTF-8 may well be the name of a file.
         lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
@@ -91,6 +96,11 @@ def _listed(file: Path) -> Iterator[_Source]:
     paths = [Path(line) for line in lines if line.strip()]
     if not paths:
         raise StegoError(f"{file}: the list is empty; expected one image a line")
+    return paths
+
+
+def _listed(file: Path) -> Iterator[_Source]:
+    paths = listed_paths(file)
     if any(path.is_dir() for path in paths):
         raise StegoError(f"{file}: names the folder {next(path for path in paths if path.is_dir())}; expected images")
     # One that is missing is a failure of that image, told with the others.

@@ -68,12 +68,8 @@ def label_large(plan: Plan, sha256: str, out: Path, segmenter: LabellingSegmente
 def _grid(raster: Raster, segmenter: LabellingSegmenter, settings: LabelSettings) -> TileGrid:
     """Laid out so that cells are the patches of a tile; how many there are in one, the segmenter tells by an empty tile."""
     side = settings.tile or TILE
-    probe = segmenter.class_probabilities([np.zeros((side, side, 3), dtype=np.uint8)], **_how(settings))[0]
+    probe = segmenter.class_probabilities([np.zeros((side, side, 3), dtype=np.uint8)], **settings.seeing)[0]
     return TileGrid.for_tiles(raster.size, side, probe.shape[1])
-
-
-def _how(settings: LabelSettings) -> dict[str, Any]:
-    return {"classes": settings.classes, "flip": settings.flip, "resolution": settings.resolution, "window": settings.window}
 
 
 def _cache(out: Path, plan: Plan, sha256: str, segmenter: LabellingSegmenter, settings: LabelSettings, grid: TileGrid) -> Path:
@@ -133,10 +129,10 @@ class _Large:
     def _maps(self, tiles: list[npt.NDArray[np.uint8]]) -> Iterator[tuple[Floats, float | None]]:
         """Each tile's probabilities, and beneath them what trust is read from, if asked for; and its familiarity."""
         if self.settings.asks_confidence:
-            for probabilities, trust in self.segmenter.class_probabilities_and_trust(tiles, **_how(self.settings)):
+            for probabilities, trust in self.segmenter.class_probabilities_and_trust(tiles, **self.settings.seeing):
                 yield self._fitted(np.concatenate([probabilities, trust.maps])), trust.familiarity
         else:
-            for probabilities in self.segmenter.class_probabilities(tiles, **_how(self.settings)):
+            for probabilities in self.segmenter.class_probabilities(tiles, **self.settings.seeing):
                 yield self._fitted(probabilities), None
 
     def _fitted(self, maps: Floats) -> Floats:

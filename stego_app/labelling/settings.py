@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,6 +35,11 @@ class LabelSettings(BaseModel):
     batch_size: int = Field(default=4, ge=1, description="images a forward pass")
     jobs: int | None = Field(default=None, ge=1, description="processes for the CRF and the writing")
     crf_settings: CrfSettings = CrfSettings()
+
+    @property
+    def seeing(self) -> dict[str, Any]:
+        """What a segmenter is told of how to see images, by the names of its arguments."""
+        return {"classes": self.classes, "flip": self.flip, "resolution": self.resolution, "window": self.window}
 
     @property
     def asks_confidence(self) -> bool:

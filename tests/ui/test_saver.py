@@ -10,13 +10,12 @@ from fake_segmenter import FakeSegmenter
 
 from api.catalog import Catalog
 from api.model_folder import ModelFolder, NameTakenError
-from api.page import saver
 from models.errors import StegoError
 
 
 def test_a_name_is_given_once_and_leads_nowhere_else(tmp_path: Path) -> None:
     models = tmp_path / "models"
-    save = saver(Catalog({"default": FakeSegmenter()}), ModelFolder(models))
+    save = Catalog({"default": FakeSegmenter()}, folder=ModelFolder(models)).save_new
     edited = FakeSegmenter().rename((0,), "sky")
     save("garden", edited)
     assert [edit["name"] for edit in json.loads((models / "garden.safetensors").read_text())] == ["sky"]
