@@ -22,13 +22,16 @@ from pretrain.fitting import fit
 from pretrain.loss import FeatureStatistics, tokens_of
 from pretrain.module import Distillation, learning_rate, teacher_features
 from pretrain.optimiser_state import restore_optimiser
+from pretrain.precision import training_precision
 from pretrain.student import random_student, student_of_blocks
 from pretrain.views import ImageBank, ViewDataset, ViewSchedule, gather_images
+from stego_app.features import precision_of
 from stego_app.progress import Progress, silent
 
 Say = Callable[[str], None]
 STATISTICS_BATCHES = 8
 HELD_OUT_IMAGES = 64
+ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu"}
 LOG_EVERY = 20
 
 
@@ -115,9 +118,9 @@ def _trainer(config: DistillConfig, steps: int, keeper: lightning.Callback) -> l
     return lightning.Trainer(
         max_steps=steps,
         max_epochs=-1,
-        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[config.device],
+        accelerator=ACCELERATORS[config.device],
         devices=1,
-        precision="bf16-mixed",
+        precision=training_precision("auto", ACCELERATORS[config.device]),
         gradient_clip_val=1.0,
         callbacks=[keeper],
         logger=False,
@@ -175,6 +178,7 @@ class _Keeper(lightning.Callback):  # type: ignore[misc] # lightning has no type
 def _held_out_cosine(module: Distillation, bank: ImageBank) -> float:
     """Mean cosine between standardised student and teacher patches, over whole held-out images of short side 224."""
     patch = module.student.patch_size
+    lowered = precision_of("auto", torch.device("cpu")) == "bf16"
     cosines = []
     for index in range(min(len(bank), HELD_OUT_IMAGES)):
         pixels = bank.get(index)
@@ -183,7 +187,7 @@ def _held_out_cosine(module: Distillation, bank: ImageBank) -> float:
         image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].float() / 255
         scale = 16 * patch / min(image.shape[-2:])
         size = [max(1, round(side * scale / patch)) * patch for side in image.shape[-2:]]
-        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=lowered):
             view = torch.nn.functional.interpolate(image, size=size, mode="bicubic", antialias=True).clamp(0, 1)
             cosines.append(float(module.compare(view)[1]))
     return float(np.mean(cosines)) if cosines else float("nan")

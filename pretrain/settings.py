@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from models.errors import StegoError
+from pretrain.precision import training_precision
 from stego_app import settings
 
 UNHASHED = frozenset(
@@ -45,7 +46,8 @@ class PretrainConfig(BaseModel):
         options: the method's own options by name.
         health_every, log_every, checkpoint_every: steps between two checks, log lines, checkpoints; health_every None is a twentieth of the run.
         workers: processes that prepare views; None is none on a CPU and up to 8 beside a GPU.
-        accelerator, devices, num_nodes, strategy, precision: passed to Lightning's Trainer.
+        accelerator, devices, num_nodes, strategy, precision: passed to Lightning's Trainer; precision "auto" is resolved here, since a resumed run must
+            go on in the same one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,8 +84,13 @@ class PretrainConfig(BaseModel):
     devices: str = "1"
     num_nodes: int = Field(default=1, ge=1)
     strategy: str = "auto"
-    precision: str = "bf16-mixed"
+    precision: str = Field(default="auto", validate_default=True)
     file_precision: str = Field(default="fp16", pattern="^(fp32|fp16|int8)$")
+
+    @field_validator("precision")
+    @classmethod
+    def _resolve_precision(cls, precision: str, info: ValidationInfo) -> str:
+        return training_precision(precision, info.data.get("accelerator", "auto"))
 
     @property
     def hashed(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def pretrain_method(
     devices: Annotated[str, typer.Option(help="Lightning's: a number, a list of them, or auto.")] = "1",
     num_nodes: Annotated[int, typer.Option(min=1, help="Lightning's.")] = 1,
     strategy: Annotated[str, typer.Option(help="Lightning's: auto, ddp.")] = "auto",
-    precision: Annotated[str, typer.Option(help="Lightning's: bf16-mixed, 32-true.")] = "bf16-mixed",
+    precision: Annotated[str, typer.Option(help="auto (bf16-mixed where the processor has it), or Lightning's: bf16-mixed, 32-true.")] = "auto",
     file_precision: Annotated[str, typer.Option(help="How the file stores weights: fp32, fp16 or int8.")] = "fp16",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same weights on the same machine.")] = 0,
 ) -> None:
