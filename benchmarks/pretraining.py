@@ -85,7 +85,7 @@ def steps_within(fields: dict[str, Any], seconds: float) -> int:
     from pretrain.settings import make_pretrain_config
 
     module = prepare(make_pretrain_config(**fields, steps=1000)).module
-    views, optimiser = module.make_views(600, Share()), module.configure_optimizers()
+    views, optimiser = module.make_batches(600, Share()), module.configure_optimizers()
     begun = 0.0
     for number in range(BEFORE + TIMED):
         if number == BEFORE:

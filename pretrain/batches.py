@@ -44,6 +44,11 @@ class Batch(NamedTuple):
     labels: torch.Tensor
     indices: torch.Tensor
 
+    @property
+    def size(self) -> int:
+        """B."""
+        return self.views.shape[1]
+
 
 @dataclass(frozen=True)
 class Share:
@@ -109,8 +114,12 @@ class PretrainViews(Dataset[Batch]):
         for number, crop in enumerate((*plan.crops, *plan.local)):
             image = images[number % len(images)]
             assert image is not None  # the loop above ended at images that can be read
-            made.append(make_view(image, crop, rng))
+            made.append(self.view(image, crop, rng))
         return [view for view, _, _ in made], [box for _, box, _ in made], [flip for _, _, flip in made], index
+
+    def view(self, item: npt.NDArray[np.uint8], crop: Crop, rng: np.random.Generator) -> tuple[torch.Tensor, tuple[float, ...], bool]:
+        """One view of an item of the banks; see `make_view`."""
+        return make_view(item, crop, rng)
 
     def __getstate__(self) -> dict[str, object]:  # worker processes start with a pool of their own
         return {**self.__dict__, "_pool": None}

@@ -46,6 +46,11 @@ class Encoder(nn.Module):
         return self.spec.dim
 
     @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return self.spec.depth
+
+    @property
     def patch_size(self) -> int:
         """Side of a patch in pixels."""
         return self.spec.patch_size

@@ -68,7 +68,7 @@ def _vote(similarity: torch.Tensor, train_labels: torch.Tensor, test_labels: tor
 
 @dataclass(frozen=True)
 class Health:
-    """One check. ``rank`` is of at most ``full_rank``; ``knn`` is None without folders' names; ``teacher_*`` where the method has a teacher."""
+    """One check of vectors of ``items``. ``rank`` is of at most ``full_rank``; ``knn`` is None without folders' names, ``teacher_*`` without a teacher."""
 
     step: int
     loss: float
@@ -78,15 +78,16 @@ class Health:
     knn: float | None = None
     teacher_entropy: float | None = None
     teacher_marginal: float | None = None
+    items: str = "images"
 
     def problem(self) -> str | None:
         """What collapse this looks like, in words, or None."""
         if self.std < COLLAPSED_STD:
-            return f"all images get nearly the same features (standard deviation {self.std:.4f})"
+            return f"all {self.items} get nearly the same features (standard deviation {self.std:.4f})"
         if self.rank < COLLAPSED_RANK:
             return f"features vary along one direction only (effective rank {self.rank:.2f} of {self.full_rank})"
         if self.teacher_marginal is not None and self.teacher_marginal < 0.02:
-            return f"the teacher puts all images into one prototype (entropy of its mean {self.teacher_marginal:.3f} of 1)"
+            return f"the teacher puts all {self.items} into one prototype (entropy of its mean {self.teacher_marginal:.3f} of 1)"
         if self.teacher_entropy is not None and self.teacher_entropy > UNIFORM_ENTROPY:
             return f"the teacher's answers are uniform (entropy {self.teacher_entropy:.5f} of 1)"
         return None
@@ -101,8 +102,8 @@ class Health:
         return "  ".join(parts)
 
 
-def measure(features: torch.Tensor, labels: torch.Tensor | None, step: int, loss: float, logs: dict[str, float]) -> Health:
-    """A check of the features (N, C) of the probe images; ``labels`` (N,) or None; ``logs`` are the method's own of the last step."""
+def measure(features: torch.Tensor, labels: torch.Tensor | None, step: int, loss: float, logs: dict[str, float], items: str = "images") -> Health:
+    """A check of the features (N, C) of ``items``; ``labels`` (N,) or None; ``logs`` are the method's own of the last step."""
     features = features.float().cpu()
     return Health(
         step=step,
@@ -113,6 +114,7 @@ def measure(features: torch.Tensor, labels: torch.Tensor | None, step: int, loss
         knn=None if labels is None else leave_one_out_knn(features, labels),
         teacher_entropy=logs.get("teacher_entropy"),
         teacher_marginal=logs.get("teacher_marginal"),
+        items=items,
     )
 
 

@@ -1,4 +1,4 @@
-"""`pretrain`: images and a method in, a backbone file out."""
+"""`pretrain`: data and a method in, a backbone file out."""
 
 from __future__ import annotations
 
@@ -12,30 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 
-from models.backbone import save_backbone
 from models.errors import StegoError
-from pretrain.augment import centre_view
-from pretrain.batches import PretrainViews, Share
-from pretrain.encoder import build_encoder
 from pretrain.fitting import fit, quiet_lightning
 from pretrain.health import Health
+from pretrain.material import Material
 from pretrain.methods import load_method
-from pretrain.methods.base import Method, Setting
+from pretrain.methods.base import Pretext, Setting
 from pretrain.optimiser_state import restore_optimiser
 from pretrain.records import Records, write_report
-from pretrain.schedules import Clock
 from pretrain.settings import PretrainConfig, checked
-from pretrain.source import ImageSource, SourceBank, check_sizes, data_fingerprint, folder_labels, open_source
 from pretrain.state import load_state, part_path, restore_module, save_state
 from pretrain.trainer import HealthWatch, Pretraining, log_values
-from stego_app.data.dataset import evenly
 from stego_app.progress import Progress, silent
 
 Say = Callable[[str], None]
-PROBE_IMAGES = 512
 DEFAULT_EPOCHS = 100.0
 
 
@@ -44,10 +36,7 @@ class Prepared:
     """A run before its first step."""
 
     module: Pretraining
-    source: ImageSource
-    banks: tuple[SourceBank, ...]
-    labels: np.ndarray
-    kinds: list[str]
+    material: Material
     steps: int
 
 
@@ -58,13 +47,13 @@ def pretrain(config: PretrainConfig, progress: Progress = silent, say: Say = pri
     gives what it would have given without the interruption. Logs (``metrics.csv``, TensorBoard events) and ``report.html`` lie in ``<out>.logs``.
 
     Raises:
-        StegoError: bad settings, images or checkpoint; a run that diverges or collapses; a full disk.
+        StegoError: bad settings, data or checkpoint; a run that diverges or collapses; a full disk.
     """
     if os.environ.get("LOCAL_RANK", "0") != "0":  # Lightning starts the command again for every further device
         progress, say = silent, lambda _line: None
     prepared = prepare(config, progress)
     module, folder = prepared.module, config.out.with_name(config.out.name + ".logs")
-    data = data_fingerprint(prepared.source)
+    data = prepared.material.fingerprint
     tensors: dict[str, torch.Tensor] = {}
     header: dict[str, Any] = {"seconds": 0.0, "history": [], "step": 0}
     if part_path(config.out).exists():
@@ -74,8 +63,9 @@ def pretrain(config: PretrainConfig, progress: Progress = silent, say: Say = pri
     say(_opening(prepared, config))
     if module.first_step:
         say(f"continuing from step {module.first_step} ({part_path(config.out)})")
-    watch = HealthWatch(*_probe(prepared, config), [Health(**check) for check in header["history"]])
-    keeper = Keeper(module, watch, folder, tensors, {"data": data, "images": len(prepared.source)}, float(header["seconds"]), progress, say)
+    watch = HealthWatch(prepared.material.watched(), [Health(**check) for check in header["history"]])
+    about = {"data": data, "images": len(prepared.material), "items": module.method.items}
+    keeper = Keeper(module, watch, folder, tensors, about, float(header["seconds"]), progress, say)
     try:
         if module.first_step < prepared.steps:
             fit(_trainer(config, prepared.steps - module.first_step, keeper), module)
@@ -100,70 +90,27 @@ def prepare(config: PretrainConfig, progress: Progress = silent) -> Prepared:
         raise StegoError(f"'{config.method}' goes on from a trained backbone; name it with --init")
     if config.pair and not kind.takes_pair:
         raise StegoError(f"--pair {config.pair}: '{config.method}' learns from one modality; only vicreg learns from two")
-    source = open_source(config.data)
+    material = kind.material(config, options)
     micro = config.batch // config.accumulate
     if config.batch % config.accumulate or micro < kind.minimum:
         raise StegoError(
-            f"--batch {config.batch} in {config.accumulate} parts: '{config.method}' needs micro-batches of one size and at least {kind.minimum} images"
+            f"--batch {config.batch} in {config.accumulate} parts: '{config.method}' needs micro-batches of one size and at least {kind.minimum} {kind.items}"
         )
-    if len(source) < micro:
-        raise StegoError(f"{len(source)} images are fewer than a micro-batch of {micro}; choose a smaller --batch")
-    sources = [source, *([_paired(source, open_source([config.pair]), config)] if config.pair else [])]
-    steps = config.steps or max(1, math.ceil((config.epochs or DEFAULT_EPOCHS) * len(source) / config.batch))
-    labels, kinds = folder_labels(source)
-    encoder = build_encoder(config)
-    given, config = config, config.model_copy(update={"patch_size": encoder.patch_size})
-    largest = max(crop.size for step in (0, steps - 1) for crop in kind.plan_at(config, options, Clock(step, steps))[0].crops)
-    for one in sources:
-        check_sizes(one, largest, progress)
+    if len(material) < micro:
+        raise StegoError(f"{len(material)} {kind.items} are fewer than a micro-batch of {micro}; choose a smaller --batch")
+    steps = config.steps or max(1, math.ceil((config.epochs or DEFAULT_EPOCHS) * len(material) / config.batch))
+    encoder = material.build_encoder()
+    material.prepare(kind, steps, progress)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
-        method: Method = kind(encoder, Setting(config, options, len(source), labels, len(kinds), steps))
-    banks = tuple(SourceBank(one, max(64, round(1.15 * largest)), config.memory_gb * 1e9 / len(sources)) for one in sources)
-
-    def make_views(start: int, share: Share) -> PretrainViews:
-        return PretrainViews(
-            banks,
-            labels,
-            lambda step: kind.plan_at(config, options, Clock(step, steps)),
-            lambda step: method.subset(Clock(step, steps)),
-            seed=config.seed,
-            start=start,
-            steps=steps,
-            share=share,
-        )
-
-    return Prepared(Pretraining(method, given, steps, make_views), source, banks, labels, kinds, steps)
-
-
-def _paired(source: ImageSource, other: ImageSource, config: PretrainConfig) -> ImageSource:
-    """``other``, if it has the images of ``source`` under the same file names (endings apart)."""
-    ours, theirs = ([Path(name).stem for name in one.names] for one in (source, other))
-    if ours != theirs:
-        odd = next((name for name in ours if name not in set(theirs)), theirs[-1])
-        raise StegoError(f"--pair {config.pair}: expected one image for each of the {len(source)}, of the same name; '{odd}' has none, or the order differs")
-    return other
+        method: Pretext = kind(encoder, Setting(material.config, options, len(material), material.labels, len(material.kinds), steps))
+    return Prepared(Pretraining(method, config, steps, material), material, steps)
 
 
 def _opening(prepared: Prepared, config: PretrainConfig) -> str:
-    spec = prepared.module.method.encoder.spec
     start = f"from {config.init}" if config.init else "from random weights"
-    return (
-        f"{config.method}: {len(prepared.source)} images, {prepared.steps} steps of {config.batch}; {spec.architecture}, {spec.depth} blocks, "
-        f"patch {spec.patch_size}, {start}"
-    )
-
-
-def _probe(prepared: Prepared, config: PretrainConfig) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Up to 512 images spread evenly over the data, and their folders' numbers where folders are classes."""
-    count = len(prepared.source)
-    wanted = evenly(range(count), PROBE_IMAGES)
-    pixels = [(index, image) for index in wanted if (image := prepared.banks[0].get(index)) is not None]
-    if len(pixels) < 2:
-        raise StegoError(f"{config.data[0]}: fewer than two images can be read")
-    views = torch.stack([centre_view(image, config.image_size) for _, image in pixels])
-    labels = torch.from_numpy(prepared.labels[[index for index, _ in pixels]])
-    return views, labels if 1 < len(prepared.kinds) <= count // 2 else None
+    what = f"{len(prepared.material)} {prepared.module.method.items}, {prepared.steps} steps of {config.batch}"
+    return f"{config.method}: {what}; {prepared.material.describe(prepared.module.method.encoder)}, {start}"
 
 
 def _trainer(config: PretrainConfig, steps: int, keeper: lightning.Callback) -> lightning.Trainer:
@@ -245,12 +192,12 @@ class Keeper(lightning.Callback):  # type: ignore[misc] # lightning has no types
     def _check(self, module: Pretraining, done: int, rate: float) -> None:
         health = self.watch.check(module, done)
         left = (module.steps - done) * self.config.batch / rate
-        self.say(f"step {done}/{module.steps}  {health.line()}  {rate:.1f} images/s  {left:.0f} s left")
+        self.say(f"step {done}/{module.steps}  {health.line()}  {rate:.1f} {module.method.items}/s  {left:.0f} s left")
         problem = health.problem()
         if problem:
             self.say(f"warning: step {done}: collapse: {problem}")
         if self.records is not None:
-            values = {name: value for name, value in asdict(health).items() if value is not None and name not in {"step", "loss", "full_rank"}}
+            values = {name: value for name, value in asdict(health).items() if value is not None and name not in {"step", "loss", "full_rank", "items"}}
             self.records.log(done, {f"health/{name}": value for name, value in values.items()})
         self.watch.refuse_collapse(module, self.folder)
 
@@ -275,7 +222,7 @@ class Keeper(lightning.Callback):  # type: ignore[misc] # lightning has no types
         history = self.watch.history
         problem = history[-1].problem() if history else None
         verdict = f"Collapse: {problem}" if problem else "No collapse was seen."
-        facts = {"images": len(prepared.source), "steps": prepared.steps, "seconds": round(self.seconds, 1), **self.config.hashed}
+        facts = {self.module.method.items: len(prepared.material), "steps": prepared.steps, "seconds": round(self.seconds, 1), **self.config.hashed}
         write_report(self.folder, f"Pretraining: {self.config.method}", facts, history, verdict)
 
 
@@ -287,11 +234,11 @@ def _save(prepared: Prepared, config: PretrainConfig, keeper: Keeper) -> None:
         "method": config.method,
         "paper": module.method.paper,
         "data": [path.name for path in config.data],
-        "images": len(prepared.source),
-        "skipped": sorted({str(path) for bank in prepared.banks for path in bank.skipped}),
+        module.method.items: len(prepared.material),
+        "skipped": sorted(map(str, prepared.material.skipped)),
         "settings": json.loads(json.dumps({name: value for name, value in config.hashed.items() if name not in {"data", "init"}})),
         "steps": prepared.steps,
         "seconds": round(keeper.seconds, 1),
         "health": asdict(keeper.watch.history[-1]),
     }
-    save_backbone(config.out, module.kept.backbone(config.method, source), precision=config.file_precision, card=card)
+    prepared.material.save(config.out, module.kept, source, card)

@@ -32,9 +32,9 @@ def learning_rate(clock: Clock, peak: float, warmup: float, last: float = 0.0) -
     return cosine(peak, last, (clock.step - warm) / max(1, clock.steps - warm))
 
 
-def scaled_rate(base: float, batch: int) -> float:
-    """The linear scaling rule: ``base`` is for 256 images a step (Goyal et al., 2017)."""
-    return base * batch / 256
+def scaled_rate(base: float, batch: int, reference: int = 256) -> float:
+    """The linear scaling rule: ``base`` is for ``reference`` items a step (Goyal et al., 2017)."""
+    return base * batch / reference
 
 
 def linear_warmup(start: float, end: float, progress: float, share: float) -> float:

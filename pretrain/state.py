@@ -46,7 +46,8 @@ def load_state(path: Path, config: PretrainConfig, data: str) -> tuple[dict[str,
     if settings.get("method") != config.method:
         raise StegoError(f"{path}: a checkpoint of method '{settings.get('method')}', not '{config.method}'; {remedy}")
     if header.get("data") != data:
-        raise StegoError(f"{path}: the images have changed since this checkpoint was written ({header.get('images')} then); put them back, or {remedy}")
+        what, then = header.get("items", "images"), f"{header.get('images')} then"
+        raise StegoError(f"{path}: the {what} have changed since this checkpoint was written ({then}); put them back, or {remedy}")
     changed = [name for name, value in config.hashed.items() if settings.get(name) != value]
     if changed:
         before = ", ".join(f"{name} was {settings.get(name)}" for name in changed)

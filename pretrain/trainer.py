@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +14,32 @@ import torch
 from torch.utils.data import DataLoader
 
 from models.errors import StegoError
-from pretrain.batches import Batch, PretrainViews, Share
-from pretrain.encoder import Encoder
+from pretrain.batches import Share
 from pretrain.health import Health, collapsed, measure
-from pretrain.methods.base import Method
+from pretrain.material import MakeBatches, Material, Watched
+from pretrain.methods.base import Pretext
 from pretrain.methods.teacher import Teacher
 from pretrain.optimiser import build_optimiser, set_rates
-from pretrain.schedules import Clock, cosine, learning_rate, scaled_rate
+from pretrain.schedules import Clock, cosine, scaled_rate
 from pretrain.settings import PretrainConfig
 from pretrain.state import part_path
 
-PROBE_BATCH = 64
-MakeViews = Callable[[int, Share], PretrainViews]
-"""``make_views(start, share)``: the data set from optimiser step ``start`` on, for one process."""
-
 
 class Pretraining(lightning.LightningModule):  # type: ignore[misc] # lightning has no types here
-    """Trains a `Method`.
+    """Trains a `Pretext` on ``material``.
 
     Raises (in training):
         StegoError: the loss is no longer a finite number.
     """
 
-    def __init__(self, method: Method, config: PretrainConfig, steps: int, make_views: MakeViews) -> None:
+    def __init__(self, method: Pretext, config: PretrainConfig, steps: int, material: Material) -> None:
         super().__init__()
         self.method = method
         self.average = Teacher(method.encoder) if config.ema and not method.has_teacher else None
         self.config = config
         self.steps = steps
-        self.make_views = make_views
+        self.material = material
+        self.make_batches: MakeBatches = material.batches(method, steps)
         self.first_step = 0
         self.saved_step: int | None = None
         self.latest: dict[str, float] = {}
@@ -55,11 +52,9 @@ class Pretraining(lightning.LightningModule):  # type: ignore[misc] # lightning 
         return Clock(self.first_step + self.global_step, self.steps)
 
     @property
-    def kept(self) -> Encoder:
+    def kept(self) -> Any:
         """The encoder that is watched and saved."""
-        kept: Any = self.average.module if self.average is not None else self.method.kept
-        encoder: Encoder = kept
-        return encoder
+        return self.average.module if self.average is not None else self.method.kept
 
     def train_dataloader(self) -> DataLoader[Any]:
         """This process's share of every step."""
@@ -68,18 +63,19 @@ class Pretraining(lightning.LightningModule):  # type: ignore[misc] # lightning 
         if workers is None:
             workers = 8 if self.device.type == "cuda" else 0
         return DataLoader(
-            self.make_views(self.first_step, share),
+            self.make_batches(self.first_step, share),
             batch_size=None,
             num_workers=workers,
             pin_memory=self.device.type == "cuda",
-            multiprocessing_context="fork" if workers else None,  # decoded images are shared with the workers, not sent to them
+            multiprocessing_context="fork" if workers else None,  # what has been read is shared with the workers, not sent to them
         )
 
-    def on_train_batch_start(self, _batch: Batch, index: int) -> None:
+    def on_train_batch_start(self, _batch: Any, index: int) -> None:
         """Set rates, and the generator that masks and stochastic depth draw from: functions of the step alone."""
         clock, defaults = self.clock, self.method.defaults
         self._micro = index % self.config.accumulate
-        self.rate = learning_rate(clock, scaled_rate(self.config.learning_rate or defaults.learning_rate, self.config.batch), self.config.warmup)
+        peak = scaled_rate(self.config.learning_rate or defaults.learning_rate, self.config.batch, defaults.batch)
+        self.rate = self.method.learning_rate(clock, peak, self.config.warmup)
         decay = defaults.weight_decay if self.config.weight_decay is None else self.config.weight_decay
         last = decay if defaults.last_weight_decay is None or self.config.weight_decay is not None else defaults.last_weight_decay
         set_rates(self.optimizers(), self.rate, cosine(decay, last, clock.progress))
@@ -87,7 +83,7 @@ class Pretraining(lightning.LightningModule):  # type: ignore[misc] # lightning 
         torch.manual_seed(drawn)
         random.seed(drawn)  # lightly's block masks draw from it
 
-    def training_step(self, batch: Batch, _index: int) -> torch.Tensor:
+    def training_step(self, batch: Any, _index: int) -> torch.Tensor:
         """One micro-batch's loss; `latest` keeps what the logs show."""
         self.method.clock = self.clock
         step = self.method(batch)
@@ -95,7 +91,7 @@ class Pretraining(lightning.LightningModule):  # type: ignore[misc] # lightning 
         if not math.isfinite(value):
             raise StegoError(self._diverged(f"the loss of '{self.config.method}' is no longer a finite number"))
         self.latest = {"loss": value, **step.logs}
-        self.seen += batch.views.shape[1]
+        self.seen += batch.size
         loss: torch.Tensor = step.loss
         return loss
 
@@ -129,34 +125,33 @@ class Pretraining(lightning.LightningModule):  # type: ignore[misc] # lightning 
         """AdamW; see `pretrain.optimiser`."""
         defaults = self.method.defaults
         return build_optimiser(
-            self, self.method.encoder.spec.depth, decay=self.config.layer_decay, rate=1e-3, weight_decay=defaults.weight_decay, betas=defaults.betas
+            self, self.method.encoder.depth, decay=self.config.layer_decay, rate=1e-3, weight_decay=defaults.weight_decay, betas=defaults.betas
         )
 
     @torch.no_grad()
-    def represent(self, images: torch.Tensor) -> torch.Tensor:
-        """Image vectors (N, C) float32, on the CPU, of ``images`` (N, 3, S, S) uint8 by the kept encoder."""
+    def represent(self, inputs: Sequence[Any]) -> torch.Tensor:
+        """Vectors (N, C) float32, on the CPU, of the chunks of `Material.watched` by the kept encoder."""
         kept = self.kept
         training = kept.training
         kept.eval()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision != "32-true"):
-            chunks: Sequence[torch.Tensor] = torch.split(images, PROBE_BATCH)
-            parts = [kept.pool(kept(chunk.to(self.device)), self.method.pooling).float().cpu() for chunk in chunks]
+            moved = (self.transfer_batch_to_device(chunk, self.device, 0) for chunk in inputs)
+            parts = [self.material.represent(kept, chunk, self.method).float().cpu() for chunk in moved]
         kept.train(training)
         return torch.cat(parts)
 
 
 class HealthWatch:
-    """Checks the kept encoder on ``images`` (N, 3, S, S) uint8 with ``labels`` (N,) or None; remembers the checks."""
+    """Checks the kept encoder on what is ``watched``; remembers the checks."""
 
-    def __init__(self, images: torch.Tensor, labels: torch.Tensor | None, history: list[Health]) -> None:
-        self.images = images
-        self.labels = labels
+    def __init__(self, watched: Watched, history: list[Health]) -> None:
+        self.inputs, self.labels = watched
         self.history = history
 
     def check(self, module: Pretraining, step: int) -> Health:
         """Measure and remember."""
         latest = dict(module.latest)
-        health = measure(module.represent(self.images), self.labels, step, latest.pop("loss", float("nan")), latest)
+        health = measure(module.represent(self.inputs), self.labels, step, latest.pop("loss", float("nan")), latest, module.method.items)
         self.history.append(health)
         return health
 
@@ -174,7 +169,7 @@ class HealthWatch:
             )
 
 
-def log_values(module: Pretraining, images_per_second: float) -> dict[str, float]:
+def log_values(module: Pretraining, rate: float) -> dict[str, float]:
     """What one log line holds."""
     decay = max(float(group["weight_decay"]) for group in module.optimizers().param_groups)
-    return {**module.latest, "learning_rate": module.rate, "weight_decay": decay, "images_per_second": images_per_second}
+    return {**module.latest, "learning_rate": module.rate, "weight_decay": decay, f"{module.method.items}_per_second": rate}

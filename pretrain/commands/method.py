@@ -19,10 +19,10 @@ def pretrain_method(
     depth: Annotated[int | None, typer.Option(min=1, help="Number of blocks, for a random start.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the images, if no steps are given; 100 if neither is.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images a step, over all devices.")] = 256,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images (or scans) a step, over all devices; the method's own, mostly 256, if not given.")] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Micro-batches a step.")] = 1,
     checkpointing: Annotated[bool, typer.Option(help="Recompute activations in the backward pass, to save memory.")] = False,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak for a batch of 256, scaled to the batch; the method's own if not given.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak for the method's own batch, scaled to the batch; the method's own if not given.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="The method's own if not given.")] = None,
     layer_decay: Annotated[float, typer.Option(help="Rate of a block over that of the next one.")] = 1.0,
     drop_path: Annotated[float, typer.Option(help="Stochastic depth of the last block.")] = 0.0,
@@ -41,6 +41,7 @@ def pretrain_method(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same weights on the same machine.")] = 0,
 ) -> None:
     """Pretrain with METHOD (simclr, byol, mae, dino, ...). Run again after an interruption to go on."""
+    from pretrain.methods import load_method
     from pretrain.run import pretrain as run
     from pretrain.settings import make_pretrain_config, parse_options
     from stego_app.progress import terminal_progress
@@ -56,7 +57,7 @@ def pretrain_method(
         depth=depth,
         steps=steps,
         epochs=epochs,
-        batch=batch,
+        batch=load_method(method).defaults.batch if batch is None else batch,
         accumulate=accumulate,
         checkpointing=checkpointing,
         learning_rate=learning_rate,

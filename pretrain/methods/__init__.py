@@ -9,7 +9,7 @@ from models.errors import StegoError
 from pretrain.settings import nearest
 
 if TYPE_CHECKING:
-    from pretrain.methods.base import Method
+    from pretrain.methods.base import Pretext
 
 METHODS = {
     "simclr": "pretrain.methods.simclr:SimClr",
@@ -27,11 +27,13 @@ METHODS = {
     "lejepa": "pretrain.methods.lejepa:LeJepa",
     "dinov2": "pretrain.methods.dinov2:DinoV2",
     "neco": "pretrain.methods.neco:Neco",
+    "vjepa": "pretrain.methods.vjepa:VJepa",
+    "vjepa2": "pretrain.methods.vjepa:VJepa2",
 }
 """Name to module and class."""
 
 
-def load_method(name: str) -> type[Method]:
+def load_method(name: str) -> type[Pretext]:
     """The class of method ``name``.
 
     Raises:
@@ -40,5 +42,5 @@ def load_method(name: str) -> type[Method]:
     if name not in METHODS:
         raise StegoError(f"unknown pretraining method '{name}'{nearest(name, METHODS)}")
     module, _, member = METHODS[name].partition(":")
-    found: type[Method] = getattr(import_module(module), member)
+    found: type[Pretext] = getattr(import_module(module), member)
     return found

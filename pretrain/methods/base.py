@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -14,9 +14,11 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from pretrain.batches import Batch, ViewPlan
+from pretrain.batches import ViewPlan
 from pretrain.encoder import Encoder, Pooling
-from pretrain.schedules import Clock
+from pretrain.image_material import ImageMaterial
+from pretrain.material import Material
+from pretrain.schedules import Clock, learning_rate
 from pretrain.settings import PretrainConfig
 
 
@@ -28,12 +30,13 @@ class Options(BaseModel):
 
 @dataclass(frozen=True)
 class Defaults:
-    """The optimiser's settings a method was published with, for a batch of 256 where it scales."""
+    """The optimiser's settings a method was published with; the learning rate is for ``batch`` items a step, which is also taken where none is given."""
 
     learning_rate: float = 5e-4
     weight_decay: float = 0.05
     last_weight_decay: float | None = None
     betas: tuple[float, float] = (0.9, 0.95)
+    batch: int = 256
 
 
 class Setting(NamedTuple):
@@ -54,17 +57,18 @@ class Step(NamedTuple):
     logs: dict[str, float]
 
 
-class Method(nn.Module, ABC):
-    """A pretraining method over an `Encoder`.
+class Pretext(nn.Module, ABC):
+    """A pretext task over an encoder, whatever it learns from: all that the training loop needs to know.
 
     Class attributes:
         name, paper: as the command line and the documentation call it.
-        pooling: the image vector it trains: what is watched and compared.
+        items: what it learns from, in the plural.
         minimum: the smallest micro-batch it can work with.
         options: the type of its options.
         defaults: its optimiser's settings.
         needs_init: whether it only goes on from a trained backbone.
         takes_pair: whether it can learn from two modalities.
+        material: the type of its data.
         has_teacher: whether `kept` is an average over the run, so that `ema` of the run's settings is not needed.
 
     Attributes:
@@ -73,7 +77,8 @@ class Method(nn.Module, ABC):
 
     name: ClassVar[str]
     paper: ClassVar[str]
-    pooling: ClassVar[Pooling] = "mean"
+    items: ClassVar[str]
+    material: ClassVar[Callable[[PretrainConfig, Any], Material]]
     minimum: ClassVar[int] = 2
     options: ClassVar[type[Options]] = Options
     defaults: ClassVar[Defaults] = Defaults()
@@ -81,10 +86,47 @@ class Method(nn.Module, ABC):
     needs_init: ClassVar[bool] = False
     takes_pair: ClassVar[bool] = False
 
-    def __init__(self, encoder: Encoder, setting: Setting) -> None:
+    def __init__(self, encoder: Any, setting: Setting) -> None:
         super().__init__()
         self.encoder = encoder
         self.clock = Clock(0, setting.steps)
+
+    @abstractmethod
+    def forward(self, batch: Any) -> Step:
+        """One micro-batch's loss at `clock`."""
+
+    def learning_rate(self, clock: Clock, peak: float, warmup: float) -> float:
+        """The rate of the step at ``clock``: warm-up and a cosine, unless the method has another schedule."""
+        return learning_rate(clock, peak, warmup)
+
+    def before_step(self) -> None:
+        """What is done to gradients before the optimiser step at `clock`, such as leaving out a layer."""
+        return
+
+    def after_step(self) -> None:
+        """What follows the optimiser step at `clock`, such as moving a teacher."""
+        return
+
+    @property
+    def kept(self) -> Any:
+        """The encoder that is watched and saved."""
+        return self.encoder
+
+
+class Method(Pretext):
+    """A pretraining method over an `Encoder` of images.
+
+    Class attributes:
+        pooling: the image vector it trains: what is watched and compared.
+    """
+
+    items: ClassVar[str] = "images"
+    material: ClassVar[Callable[[PretrainConfig, Any], Material]] = ImageMaterial
+    pooling: ClassVar[Pooling] = "mean"
+
+    def __init__(self, encoder: Encoder, setting: Setting) -> None:
+        super().__init__(encoder, setting)
+        self.encoder: Encoder = encoder
 
     @classmethod
     @abstractmethod
@@ -96,18 +138,6 @@ class Method(nn.Module, ABC):
         """The views of step ``clock`` and its images over all devices, for methods with stages."""
         del clock
         return cls.plan(config, options), config.batch
-
-    @abstractmethod
-    def forward(self, batch: Batch) -> Step:
-        """One micro-batch's loss at `clock`."""
-
-    def before_step(self) -> None:
-        """What is done to gradients before the optimiser step at `clock`, such as leaving out a layer."""
-        return
-
-    def after_step(self) -> None:
-        """What follows the optimiser step at `clock`, such as moving a teacher."""
-        return
 
     def subset(self, clock: Clock) -> npt.NDArray[np.int64] | None:
         """The images step ``clock`` draws from; None is all."""
