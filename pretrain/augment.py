@@ -65,7 +65,7 @@ def make_view(pixels: npt.NDArray[np.uint8], crop: Crop, rng: np.random.Generato
         The view (3, size, size) uint8; its box (left, top, right, bottom) as shares of the image's sides in [0, 1]; whether it is mirrored.
     """
     rows, columns = pixels.shape[:2]
-    box = _random_box(rows, columns, crop.scale, rng)
+    box = random_box(rows, columns, crop.scale, rng)
     view = Image.fromarray(pixels).resize((crop.size, crop.size), Image.Resampling.BICUBIC, box=box)
     flipped = bool(rng.random() < crop.flip)
     if flipped:
@@ -83,7 +83,7 @@ def make_view(pixels: npt.NDArray[np.uint8], crop: Crop, rng: np.random.Generato
     return tensor, (left / columns, top / rows, right / columns, bottom / rows), flipped
 
 
-def _random_box(rows: int, columns: int, scale: tuple[float, float], rng: np.random.Generator) -> tuple[float, float, float, float]:
+def random_box(rows: int, columns: int, scale: tuple[float, float], rng: np.random.Generator) -> tuple[float, float, float, float]:
     """A random resized crop's box in pixels, of aspect 3/4 to 4/3 where the image has room for it."""
     area = rows * columns * rng.uniform(*scale)
     aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))

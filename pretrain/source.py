@@ -132,11 +132,16 @@ def _open(path: Path) -> ImageSource:
 
 
 def folder_labels(source: ImageSource) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """A number for each image by the name of the folder it lies in, and those names: (N,) int64, 0 to K - 1.
+    """`kinds_of` the images' names.
 
     Pretraining looks at them only to show k-NN accuracy while it runs (and `simclrv2` where it is told to fine-tune).
     """
-    parents = [PurePosixPath(Path(name).as_posix()).parent.name for name in source.names]
+    return kinds_of(source.names)
+
+
+def kinds_of(names: Sequence[str]) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """A number for each file by the name of the folder it lies in, and those names: (N,) int64, 0 to K - 1."""
+    parents = [PurePosixPath(Path(name).as_posix()).parent.name for name in names]
     kinds = sorted(set(parents))
     number = {kind: index for index, kind in enumerate(kinds)}
     return np.array([number[parent] for parent in parents], dtype=np.int64), kinds

@@ -60,6 +60,10 @@ class ImageBank:
         """
         return read_image(self.paths[index])
 
+    def reduced(self, index: int) -> np.ndarray:
+        """Image ``index``, its short side at most ``side``; raises as `read`."""
+        return _shrink(self.read(index), self.side)
+
     def get(self, index: int) -> np.ndarray | None:
         """Image ``index`` as (H, W, 3) uint8, or None if it cannot be read; the reason is then in ``skipped``."""
         path = self.paths[index]
@@ -68,7 +72,7 @@ class ImageBank:
         if index in self._kept:
             return self._kept[index]
         try:
-            pixels = _shrink(self.read(index), self.side)
+            pixels = self.reduced(index)
         except StegoError as error:
             with self._lock:
                 self.skipped[path] = str(error)
