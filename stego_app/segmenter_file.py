@@ -51,6 +51,7 @@ class SegmenterModel:
         edits: the person's changes, in order.
         provenance: data, objective, settings and scores of training, for the record (json).
         agreement: what confidence is told from; None in files made before it existed, or from too few images.
+        prototypes: (F, C) mean unit token of each fine cluster, from which classes are named; None in files made before it existed.
     """
 
     backbone: Backbone
@@ -61,6 +62,7 @@ class SegmenterModel:
     edits: tuple[Edit, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     agreement: Agreement | None = None
+    prototypes: npt.NDArray[np.float32] | None = None
 
     def with_edits(self, edits: tuple[Edit, ...]) -> SegmenterModel:
         """The same model with another list of edits."""
@@ -80,6 +82,8 @@ def save_segmenter(path: Path, model: SegmenterModel) -> None:
     """
     tensors = {_CLUSTERS_PREFIX + name: tensor for name, tensor in model.clusters.to_tensors().items()}
     tensors["shares"] = torch.from_numpy(np.ascontiguousarray(model.shares, dtype=np.float64))
+    if model.prototypes is not None:
+        tensors["prototypes"] = torch.from_numpy(np.ascontiguousarray(model.prototypes)).half()
     if model.backbone_name != DEFAULT:
         packed = pack_state(model.backbone.network.state_dict(), "fp16")
         tensors |= {_BACKBONE_PREFIX + name: tensor for name, tensor in packed.items()}
@@ -116,6 +120,7 @@ def read_segmenter(path: Path) -> SegmenterModel:
         provenance = dict(header.get("provenance", {}))
         spec = BackboneSpec.from_header(header)
         agreement = _agreement(tensors, header, len(shares))
+        prototypes = _prototypes(tensors, clusters)
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         raise ArtifactError(f"{path}: the segmenter file is not complete ({error})") from error
     except StegoError as error:
@@ -126,7 +131,7 @@ def read_segmenter(path: Path) -> SegmenterModel:
             raise ArtifactError(f"{path}: made for another release's embedded backbone; train it again with `stego train`")
     else:
         backbone = backbone_from_tensors(_under(tensors, _BACKBONE_PREFIX), spec, None, origin=str(path))
-    return SegmenterModel(backbone, name, clusters, shares, settings, edits, provenance, agreement)
+    return SegmenterModel(backbone, name, clusters, shares, settings, edits, provenance, agreement, prototypes)
 
 
 def _check(clusters: ClusterModel, shares: npt.NDArray[np.float64]) -> None:
@@ -159,6 +164,20 @@ def _agreement(tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any], l
     if len(agreement.transitions) != leaves:
         raise ValueError(f"a table of agreement of {len(agreement.transitions)} for {leaves} fine clusters")
     return agreement
+
+
+def _prototypes(tensors: Mapping[str, torch.Tensor], clusters: ClusterModel) -> npt.NDArray[np.float32] | None:
+    """The mean tokens of the fine clusters; None where the file has none.
+
+    Raises:
+        ValueError: they are not finite, or of other clusters.
+    """
+    if "prototypes" not in tensors:
+        return None
+    prototypes: npt.NDArray[np.float32] = tensors["prototypes"].float().numpy()
+    if prototypes.shape != (len(clusters.fine), len(clusters.mean)) or not np.isfinite(prototypes).all():
+        raise ValueError(f"prototypes of shape {prototypes.shape} for {len(clusters.fine)} fine clusters of {len(clusters.mean)} channels")
+    return prototypes
 
 
 def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -26,6 +26,7 @@ from stego_app.features.location import default_cache_folder
 from stego_app.features.neighbours import nearest_images
 from stego_app.insights.insight import short_lines
 from stego_app.insights.stability import Refit
+from stego_app.naming.prototypes import cluster_prototypes
 from stego_app.progress import Progress, silent
 from stego_app.report.explanation import Explanation
 from stego_app.report.html import reduced
@@ -229,8 +230,10 @@ def _segmenter_model(config: TrainConfig, cache: FeatureCache, backbone: Backbon
         "notes": list(found.notes),
     }
     shares = cluster_shares(found.clusters, cache, config.seed)
+    prototypes = cluster_prototypes(found.clusters, cache.sample(_SHARE_TOKENS, config.seed)[0])
     agreement = fit_agreement(found.clusters, cache, seed=config.seed, progress=progress)
-    return SegmenterModel(backbone, config.backbone, found.clusters, shares, SegmenterSettings(resolution=config.resolution), (), provenance, agreement)
+    settings = SegmenterSettings(resolution=config.resolution)
+    return SegmenterModel(backbone, config.backbone, found.clusters, shares, settings, (), provenance, agreement, prototypes)
 
 
 def _stored(config: TrainConfig) -> dict[str, Any]:
