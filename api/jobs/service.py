@@ -86,8 +86,8 @@ class JobService:
         finally:
             path.unlink(missing_ok=True)
 
-    def label(self, upload: Path, options: Mapping[str, Any]) -> Job:
-        """A job that labels the archive ``upload``, with the model as it is now.
+    def label(self, upload: Path, options: Mapping[str, Any], owner: str = "") -> Job:
+        """A job of ``owner`` that labels the archive ``upload``, with the model as it is now.
 
         Raises:
             ArchiveError: the archive is not taken.
@@ -102,10 +102,10 @@ class JobService:
         if (options.get("confidence") or options.get("abstain") is not None) and not facts.confidence:
             raise StegoError(f"confidence: model '{name}' cannot tell it; train it again to have it")
         check_formats(asked_formats(options))
-        return self._add("label", upload, name, {key: value for key, value in options.items() if key != "model"}, source)
+        return self._add("label", upload, owner, name, {key: value for key, value in options.items() if key != "model"}, source)
 
-    def fit(self, upload: Path, options: Mapping[str, Any]) -> Job:
-        """A job that makes a model of the archive ``upload``.
+    def fit(self, upload: Path, options: Mapping[str, Any], owner: str = "") -> Job:
+        """A job of ``owner`` that makes a model of the archive ``upload``.
 
         Raises:
             ArchiveError: the archive is not taken.
@@ -114,7 +114,7 @@ class JobService:
         """
         name = str(options["name"])
         self.check_name(name)
-        return self._add("fit", upload, name, {key: value for key, value in options.items() if key != "name"}, None)
+        return self._add("fit", upload, owner, name, {key: value for key, value in options.items() if key != "name"}, None)
 
     def check_name(self, name: str) -> None:
         """That a fit may make a model of this name.
@@ -126,24 +126,24 @@ class JobService:
         if any(job.kind == "fit" and job.model == name for job in self.store.unfinished()):
             raise NameTakenError(f"name: another job is making a model '{name}'; choose another name, or cancel that job")
 
-    def find(self, job: str) -> Job:
-        """The job.
+    def find(self, job: str, viewer: str | None = None) -> Job:
+        """The job, if it is one of ``viewer``'s; None sees all.
 
         Raises:
-            UnknownJobError: there is none (any more).
+            UnknownJobError: there is none (any more) that the viewer may know of.
         """
         row = self.store.find(job) if is_job_id(job) else None
-        if row is None:
+        if row is None or viewer not in (None, row.owner):
             raise UnknownJobError("no job of that id; finished ones are removed after some days")
         return row
 
-    def cancel(self, job: str) -> State | None:
+    def cancel(self, job: str, viewer: str | None = None) -> State | None:
         """Cancel a job, or remove one that is over with its result; its state afterwards, None where it was removed.
 
         Raises:
-            UnknownJobError: there is none (any more).
+            UnknownJobError: see `find`.
         """
-        row = self.find(job)
+        row = self.find(job, viewer)
         state = self.store.cancel(job)
         if state is not None and state == row.state and state in ("done", "failed", "cancelled"):
             self.store.remove(job)
@@ -153,14 +153,14 @@ class JobService:
             self._folder.job(job).remove()
         return state
 
-    def result(self, job: str) -> Path:
+    def result(self, job: str, viewer: str | None = None) -> Path:
         """The archive of a job that is done.
 
         Raises:
-            UnknownJobError: there is none (any more).
+            UnknownJobError: see `find`.
             NoResultError: it is not done, or its result is gone.
         """
-        row = self.find(job)
+        row = self.find(job, viewer)
         if row.state != "done":
             raise NoResultError(f"the job is {row.state}" + (f": {row.error}" if row.error else "; its result is there once it is done"))
         path = self._folder.job(job).result
@@ -168,7 +168,7 @@ class JobService:
             raise NoResultError("the job's result is gone from the disk of the service")
         return path
 
-    def _add(self, kind: Kind, upload: Path, model: str, options: dict[str, Any], source: Path | None) -> Job:
+    def _add(self, kind: Kind, upload: Path, owner: str, model: str, options: dict[str, Any], source: Path | None) -> Job:
         images = look_through(upload, Limits(self.settings.archive_files, self.settings.expanded_bytes))
         job = upload.stem
         folder = self._folder.job(job)
@@ -177,7 +177,7 @@ class JobService:
             upload.replace(folder.upload)
             if source is not None:
                 snapshot(source, folder.model)
-            self.store.add(job, kind, model=model, options=options, total=len(images))
+            self.store.add(job, kind, owner=owner, model=model, options=options, total=len(images))
         except BaseException as error:
             folder.remove()
             if isinstance(error, OSError):

@@ -25,6 +25,7 @@ create table if not exists jobs (
     number integer primary key autoincrement,
     id text not null unique,
     kind text not null,
+    owner text not null default '',
     state text not null,
     stage text not null default '',
     model text not null,
@@ -65,6 +66,7 @@ class Job:
     Attributes:
         number: grows with each job.
         stage: what is being done, for a person.
+        owner: name of the API key it came with; "" where none is asked for.
         model: name of the segmenter that is used, or of the one that a fit makes.
         options: what the client chose.
         total: of images (or of steps of the stage).
@@ -80,6 +82,7 @@ class Job:
     number: int
     id: str
     kind: Kind
+    owner: str
     state: State
     stage: str
     model: str
@@ -129,12 +132,13 @@ class JobStore:
             row = database.execute("select * from jobs where id = ?", (job,)).fetchone()
         return None if row is None else _job(row)
 
-    def latest(self, limit: int, *, state: State | None = None, before: int | None = None) -> list[Job]:
-        """The newest jobs, newest first; only those in ``state``, or with a number below ``before``, if given."""
+    def latest(self, limit: int, *, state: State | None = None, before: int | None = None, owner: str | None = None) -> list[Job]:
+        """The newest jobs, newest first; only those in ``state``, with a number below ``before``, or of ``owner``, if given."""
         with self._database() as database:
             rows = database.execute(
-                "select * from jobs where (:state is null or state = :state) and (:before is null or number < :before) order by number desc limit :limit",
-                {"state": state, "before": before, "limit": limit},
+                "select * from jobs where (:state is null or state = :state) and (:before is null or number < :before) "
+                "and (:owner is null or owner = :owner) order by number desc limit :limit",
+                {"state": state, "before": before, "owner": owner, "limit": limit},
             ).fetchall()
         return [_job(row) for row in rows]
 
@@ -167,13 +171,13 @@ class JobStore:
 
     # Writing -----------------------------------------------------------------------------------------------------
 
-    def add(self, job: str, kind: Kind, *, model: str, options: Mapping[str, Any], total: int) -> None:
+    def add(self, job: str, kind: Kind, *, owner: str, model: str, options: Mapping[str, Any], total: int) -> None:
         """A new job, which waits."""
         now = time.time()
         with self._database() as database:
             database.execute(
-                "insert into jobs (id, kind, state, model, options, total, created, updated) values (?, ?, 'queued', ?, ?, ?, ?, ?)",
-                (job, kind, model, json.dumps(dict(options)), total, now, now),
+                "insert into jobs (id, kind, owner, state, model, options, total, created, updated) values (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
+                (job, kind, owner, model, json.dumps(dict(options)), total, now, now),
             )
 
     def claim(self, job: str) -> bool:
@@ -263,6 +267,8 @@ class JobStore:
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = normal")
         connection.executescript(_SCHEMA)
+        if "owner" not in {row["name"] for row in connection.execute("pragma table_info(jobs)")}:  # a table of the first release
+            connection.execute("alter table jobs add column owner text not null default ''")
         return connection
 
 

@@ -31,6 +31,6 @@ def fit_router(service: JobService | None) -> APIRouter:
         Once the job is done there is a new model of the `name` given, at `/v1/models/{name}` and for `model=` elsewhere;
         the job's result holds its file, and after `method=train` the report.
         """
-        return await take_archive(request, service, FitOptions, lambda jobs, upload, options: jobs.fit(upload, options))
+        return await take_archive(request, service, FitOptions, JobService.fit)
 
     return router

@@ -49,38 +49,40 @@ def jobs_router(service: JobService | None) -> APIRouter:
         Send the zip as the multipart field `images`, or raw as `application/zip`; options in the query or as form
         fields. Sub-folders are kept. The result is a zip of label maps, overlays, class table, and failures.
         """
-        return await take_archive(request, service, LabelOptions, lambda jobs, upload, options: jobs.label(upload, options))
+        return await take_archive(request, service, LabelOptions, JobService.label)
 
     @router.get("", summary="List the jobs", responses=errors(404, 422, 500, 503, 507))
     def list_jobs(
+        request: Request,
         state: Annotated[State | None, Query(description="Only jobs in this state.")] = None,
         limit: Annotated[int, Query(ge=1, le=200, description="How many at most.")] = 50,
         before: Annotated[str | None, Query(max_length=32, description="Only jobs older than the one with this id.")] = None,
     ) -> JobList:
-        """Jobs, the newest first."""
+        """Jobs, the newest first: those sent with the same API key, or all of them for a key that may do everything."""
         with answering():
             jobs = need(service)
-            rows = jobs.store.latest(limit + 1, state=state, before=jobs.find(before).number if before else None)
+            viewer = viewer_of(request)
+            rows = jobs.store.latest(limit + 1, state=state, before=jobs.find(before, viewer).number if before else None, owner=viewer)
             listed = [job_status(jobs, job) for job in rows[:limit]]
         return JobList(jobs=listed, before=listed[-1].id if len(rows) > limit else None)
 
     @router.get("/{id}", summary="Tell of a job", responses=_KEPT)
-    def get_job(id: str, response: Response) -> JobStatus:
+    def get_job(id: str, request: Request, response: Response) -> JobStatus:
         """State, progress with rate and time left, and failures."""
         response.headers["Cache-Control"] = "no-store"
         with answering():
             jobs = need(service)
-            return job_status(jobs, jobs.find(id))
+            return job_status(jobs, jobs.find(id, viewer_of(request)))
 
     removed = {"model": JobStatus, "description": "It is cancelled, or will be in a moment."}
     gone = {"description": "It was over; it was removed, with its result."}
 
     @router.delete("/{id}", status_code=202, summary="Cancel or remove a job", responses={202: removed, 204: gone, **_KEPT})
-    def delete_job(id: str) -> Response:
+    def delete_job(id: str, request: Request) -> Response:
         """Cancel a job that waits or is worked on (its files are removed); remove one that is over."""
         with answering():
             jobs = need(service)
-            if jobs.cancel(id) is None:
+            if jobs.cancel(id, viewer_of(request)) is None:
                 return Response(status_code=204)
             return Response(job_status(jobs, jobs.find(id)).model_dump_json(), 202, media_type="application/json")
 
@@ -92,11 +94,11 @@ def jobs_router(service: JobService | None) -> APIRouter:
         response_class=FileResponse,
         responses={200: archive, 206: {**archive, "description": "The part asked for by `Range`."}, **errors(404, 409, 500, 503, 507)},
     )
-    def get_result(id: str) -> FileResponse:
+    def get_result(id: str, request: Request) -> FileResponse:
         """The result as a zip, in one piece or by ranges."""
         with answering():
             jobs = need(service)
-            path = jobs.result(id)
+            path = jobs.result(id, viewer_of(request))
             job = jobs.find(id)
         name = f"{job.options.get('archive') or 'images'}-{'labels' if job.kind == 'label' else job.model}.zip"
         return FileResponse(path, media_type="application/zip", filename=name, headers={"Cache-Control": "no-store"})
@@ -105,7 +107,7 @@ def jobs_router(service: JobService | None) -> APIRouter:
 
 
 async def take_archive(
-    request: Request, service: JobService | None, kind: type[BaseModel], submit: Callable[[JobService, Path, Mapping[str, Any]], Job]
+    request: Request, service: JobService | None, kind: type[BaseModel], submit: Callable[[JobService, Path, Mapping[str, Any], str], Job]
 ) -> Response:
     """Receive a zip with options of ``kind``, and answer with the job that ``submit`` makes of them.
 
@@ -118,7 +120,7 @@ async def take_archive(
             with jobs.incoming() as upload:
                 received = await receive_archive(request, upload)
                 options = parse_options(kind, request.query_params.multi_items(), received.fields).model_dump(exclude_none=True)
-                job = await run_in_threadpool(submit, jobs, upload, {**options, "archive": received.name})
+                job = await run_in_threadpool(submit, jobs, upload, {**options, "archive": received.name}, owner_of(request))
             status = await run_in_threadpool(job_status, jobs, job)
     except ClientDisconnect:
         return Response(status_code=_CLIENT_LEFT)
@@ -129,6 +131,16 @@ async def take_archive(
         raise
     headers = {"Location": f"/v1/jobs/{job.id}", "Cache-Control": "no-store"}
     return Response(status.model_dump_json(), 202, media_type="application/json", headers=headers)
+
+
+def owner_of(request: Request) -> str:
+    """Name of the API key of ``request``; "" where none is asked for."""
+    return str(getattr(request.state, "key", ""))
+
+
+def viewer_of(request: Request) -> str | None:
+    """Whose jobs may be seen: the key's own; None, all of them, for a key that may do everything or where none is asked for."""
+    return None if getattr(request.state, "sees_all", True) else owner_of(request)
 
 
 def job_status(jobs: JobService, job: Job) -> JobStatus:

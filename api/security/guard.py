@@ -57,7 +57,7 @@ class Guard:
         self._check_origin(scope["method"], headers)
         key = self._check_key(scope, headers)
         if key is not None:
-            scope.setdefault("state", {})["key"] = key.name
+            scope.setdefault("state", {}).update(key=key.name, sees_all=key.allows("admin"))
         self._check_rate(scope, key)
 
     def _check_origin(self, method: str, headers: Headers) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from fake_segmenter import FakeSegmenter
+from job_parts import archive, photos
 from live_server import running
 from sample_photo import photo
 
 from api import ServiceSettings, create_app
+from api.jobs.settings import JobSettings
 from api.security.keys import ENVIRONMENT, KeyRing, load_keys, new_key
 from api.security.rate import RateLimit
 from api.security.scopes import scope_of
@@ -34,6 +37,25 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def bearer(name: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {SECRETS[name]}"}
+
+
+def test_a_key_sees_its_own_jobs_and_the_operator_sees_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {name: f"{name}-{'x' * 24}" for name in ("ada", "bob", "root")}
+    scopes = {"ada": "jobs", "bob": "jobs+segment", "root": "admin"}
+    monkeypatch.setenv(ENVIRONMENT, " ".join(f"{name}:{scopes[name]}:{secret}" for name, secret in secrets.items()))
+    settings = ServiceSettings(ui=False, crf_workers=0, jobs=JobSettings(data=tmp_path, workers=0))
+    with running(create_app(settings, {"default": FakeSegmenter()})) as url, httpx.Client(base_url=url, timeout=30) as client:
+
+        def ask(name: str, method: str, path: str, **content: Any) -> httpx.Response:
+            return client.request(method, path, headers={"X-API-Key": secrets[name]}, **content)
+
+        jobs = {name: ask(name, "POST", "/v1/jobs", files={"images": ("a.zip", archive(photos(1)))}).json()["id"] for name in ("ada", "bob")}
+        seen = {name: [job["id"] for job in ask(name, "GET", "/v1/jobs").json()["jobs"]] for name in secrets}
+        assert seen == {"ada": [jobs["ada"]], "bob": [jobs["bob"]], "root": [jobs["bob"], jobs["ada"]]}
+        for method, path in (("GET", "/v1/jobs/{}"), ("GET", "/v1/jobs/{}/result"), ("DELETE", "/v1/jobs/{}"), ("GET", "/v1/jobs?before={}")):
+            assert ask("bob", method, path.format(jobs["ada"])).status_code == 404
+        assert ask("ada", "GET", f"/v1/jobs/{jobs['ada']}").json()["state"] == "queued"
+        assert ask("root", "DELETE", f"/v1/jobs/{jobs['ada']}").status_code == 202
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def store(tmp_path: Path) -> Iterator[JobStore]:
 
 
 def add(store: JobStore, job: str = A, total: int = 10) -> None:
-    store.add(job, "label", model="default", options={"crf": True}, total=total)
+    store.add(job, "label", owner="", model="default", options={"crf": True}, total=total)
 
 
 def add_many(store: JobStore) -> None:
@@ -41,6 +41,21 @@ def test_a_job_is_kept_when_the_file_is_opened_again(store: JobStore, tmp_path: 
     again = JobStore(tmp_path / "jobs.sqlite")
     assert (row(again).state, row(again).options, row(again).total) == ("queued", {"crf": True}, 10)
     again.close()
+
+
+def test_a_table_of_the_first_release_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    store = JobStore(path)
+    add(store)
+    store.close()
+    with sqlite3.connect(path) as database:
+        database.execute("alter table jobs drop column owner")
+    store = JobStore(path)
+    assert row(store).owner == ""
+    store.add(B, "fit", owner="annotation", model="streets", options={}, total=1)
+    assert [job.id for job in store.latest(10, owner="annotation")] == [B]
+    assert [job.id for job in store.latest(10)] == [B, A]
+    store.close()
 
 
 def test_only_one_of_many_takes_a_job_up(store: JobStore, tmp_path: Path) -> None:
