@@ -27,6 +27,7 @@ METHODS = {
     "lejepa": "pretrain.methods.lejepa:LeJepa",
     "dinov2": "pretrain.methods.dinov2:DinoV2",
     "neco": "pretrain.methods.neco:Neco",
+    "also": "pretrain.methods.also:Also",
     "vjepa": "pretrain.methods.vjepa:VJepa",
     "vjepa2": "pretrain.methods.vjepa:VJepa2",
 }

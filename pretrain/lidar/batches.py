@@ -1,0 +1,158 @@
+"""Batches of scans by step: which scans, moved how, asked what, is a pure function of the seed and the step."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from models.errors import StegoError
+from pretrain.batches import Share, deal
+from pretrain.lidar.augment import random_motion
+from pretrain.lidar.queries import Queries, ray_queries
+from pretrain.views import ATTEMPTS
+from stego_app.lidar.readers import read_scan
+from stego_app.lidar.scan import Scan
+
+
+class ScanBatch(NamedTuple):
+    """A micro-batch of scans, one after the other.
+
+    Attributes:
+        points: (N, 3) m.
+        intensity: (N,) in [0, 1].
+        scan: (N,) int64, the scan of each point.
+        queries: (Q, 3) m.
+        full: (Q,) bool.
+        query_intensity: (Q,) in [0, 1], or `pretrain.lidar.queries.UNKNOWN`.
+        query_scan: (Q,) int64.
+        scans: () int64, how many.
+    """
+
+    points: torch.Tensor
+    intensity: torch.Tensor
+    scan: torch.Tensor
+    queries: torch.Tensor
+    full: torch.Tensor
+    query_intensity: torch.Tensor
+    query_scan: torch.Tensor
+    scans: torch.Tensor
+
+    @property
+    def size(self) -> int:
+        """Number of scans."""
+        return int(self.scans)
+
+
+class ScanBank:
+    """Scans by index, within ``reach`` m of the sensor to each side; kept in memory up to ``budget`` bytes. A broken one is left out and remembered."""
+
+    def __init__(self, paths: Sequence[Path], reach: float, budget: float) -> None:
+        self.paths = list(paths)
+        self.reach = reach
+        self.budget = budget
+        self.skipped: dict[Path, str] = {}
+        self._kept: dict[int, Scan] = {}
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def get(self, index: int) -> Scan | None:
+        """Scan ``index``, or None if it cannot be used; the reason is then in ``skipped``."""
+        path = self.paths[index]
+        if path in self.skipped:
+            return None
+        if index in self._kept:
+            return self._kept[index]
+        try:
+            scan = within_reach(read_scan(path), self.reach, str(path))
+        except StegoError as error:
+            with self._lock:
+                self.skipped[path] = str(error)
+            return None
+        size = scan.points.nbytes + scan.intensity.nbytes + scan.rows.nbytes
+        with self._lock:
+            if self._bytes + size <= self.budget and index not in self._kept:
+                self._kept[index] = scan
+                self._bytes += size
+        return scan
+
+
+def within_reach(scan: Scan, reach: float, name: str) -> Scan:
+    """The points at most ``reach`` m from the sensor along x and along y.
+
+    Raises:
+        StegoError: there are none.
+    """
+    inside = np.abs(scan.points[:, :2]).max(axis=1) <= reach
+    if not inside.any():
+        raise StegoError(f"{name}: no point within {reach:g} m of the sensor; expected some, or a larger reach")
+    return Scan(scan.points[inside], scan.intensity[inside], scan.rows[inside], scan.total)
+
+
+class Asking(NamedTuple):
+    """How scans are moved and asked: see `pretrain.methods.also.AlsoOptions`."""
+
+    rays: int
+    offset: float
+    shift: float
+
+
+class ScanBatches(Dataset[ScanBatch]):
+    """Item i is micro-batch ``i % accumulate`` of optimiser step ``start + i // accumulate``."""
+
+    def __init__(self, bank: ScanBank, asking: Asking, *, batch: int, seed: int, start: int, steps: int, share: Share) -> None:
+        self.bank = bank
+        self.asking = asking
+        self.batch = batch
+        self.seed = seed
+        self.start = start
+        self.steps = steps
+        self.share = share
+
+    def __len__(self) -> int:
+        return (self.steps - self.start) * self.share.accumulate
+
+    def __getitem__(self, item: int) -> ScanBatch:
+        step, micro = self.start + item // self.share.accumulate, item % self.share.accumulate
+        indices = deal(self.seed, step, self.batch, len(self.bank))
+        parts = self.share.world * self.share.accumulate
+        part = self.share.rank * self.share.accumulate + micro
+        slots = range(part * self.batch // parts, (part + 1) * self.batch // parts)
+        return collate([self._asked(step, slot, int(indices[slot])) for slot in slots])
+
+    def _asked(self, step: int, slot: int, index: int) -> tuple[Scan, Queries]:
+        rng = np.random.default_rng((self.seed, 3, step, slot))
+        for _ in range(ATTEMPTS):
+            scan = self.bank.get(index)
+            if scan is not None:
+                return asked(scan, self.asking, rng)
+            index = int(rng.integers(len(self.bank)))
+        raise StegoError(f"{ATTEMPTS} scans in a row cannot be used, the last of them: {next(reversed(self.bank.skipped.values()))}")
+
+
+def asked(scan: Scan, asking: Asking, rng: np.random.Generator) -> tuple[Scan, Queries]:
+    """A moved copy of ``scan``, and queries on its rays: from where the sensor then is."""
+    motion = random_motion(rng, asking.shift)
+    moved = Scan(motion(scan.points), scan.intensity, scan.rows, scan.total)
+    origin = motion(np.zeros((1, 3), np.float32))[0]
+    return moved, ray_queries(moved.points, moved.intensity, origin, asking.rays, asking.offset, rng)
+
+
+def collate(made: Sequence[tuple[Scan, Queries]]) -> ScanBatch:
+    """Scans and their queries one after the other."""
+    points = torch.from_numpy(np.concatenate([scan.points for scan, _ in made]))
+    intensity = torch.from_numpy(np.concatenate([scan.intensity for scan, _ in made]))
+    scan = torch.repeat_interleave(torch.arange(len(made)), torch.tensor([len(one) for one, _ in made]))
+    queries = torch.from_numpy(np.concatenate([one.points for _, one in made]))
+    full = torch.from_numpy(np.concatenate([one.full for _, one in made]))
+    known = torch.from_numpy(np.concatenate([one.intensity for _, one in made]))
+    query_scan = torch.repeat_interleave(torch.arange(len(made)), torch.tensor([len(one.full) for _, one in made]))
+    return ScanBatch(points, intensity, scan, queries, full, known, query_scan, torch.tensor(len(made)))

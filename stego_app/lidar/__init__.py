@@ -1,0 +1,1 @@
+"""Lidar scans: their readers and labels, features of points, classes found in them without labels, pictures."""
