@@ -378,12 +378,12 @@ def load_catalog(settings: ServiceSettings) -> Catalog:
         order.append(name)
         if source != "default":
             files[name] = Path(source).absolute()
-    segmenters = {"default": Segmenter.load("default", device=settings.device)} if "default" in settings.models else {}
+    segmenters = {"default": Segmenter.load("default", device=settings.device, runtime=settings.runtime)} if "default" in settings.models else {}
     return Catalog(
         segmenters,
         files=files,
         folder=model_folder(settings),
-        load=lambda path: Segmenter.load(path, device=settings.device),
+        load=lambda path: Segmenter.load(path, device=settings.device, runtime=settings.runtime),
         loaded=settings.jobs.loaded,
         order=tuple(order),
     )

@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from stego_app.commands.runtime_option import RUNTIME
+
 
 def serve(
     model: Annotated[list[str] | None, typer.Option("--model", "-m", help="A segmenter file, or 'default'. Repeat for several.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    runtime: Annotated[str | None, typer.Option(help=RUNTIME)] = None,
     max_bytes: Annotated[int, typer.Option(min=1, help="Largest request body, in bytes.")] = 20_000_000,
     max_pixels: Annotated[int, typer.Option(min=1, help="Largest image, in pixels.")] = 40_000_000,
     ui: Annotated[bool, typer.Option(help="Mount the browser page at /.")] = True,
@@ -37,7 +40,7 @@ def serve(
     from api.jobs.settings import job_settings
 
     jobs = job_settings(data=data, models=models, redis=redis, workers=job_workers, limits=job_set or [])
-    given = {"host": host, "port": port, "device": device, "max_bytes": max_bytes, "max_pixels": max_pixels, "ui": ui, "jobs": jobs}
+    given = {"host": host, "port": port, "device": device, "runtime": runtime, "max_bytes": max_bytes, "max_pixels": max_pixels, "ui": ui, "jobs": jobs}
     given |= {"concurrency": concurrency, "queue": queue, "batch": batch, "crf_workers": crf_workers, "keys": keys, "rate": rate}
     given |= {"cors_origins": tuple(cors or ()), "fetch_hosts": tuple(fetch or ()), "label_studio": label_studio}
     run(ServiceSettings.model_validate({"models": tuple(model or ["default"]), **given}))
@@ -68,6 +71,7 @@ def worker(
     redis: Annotated[str | None, typer.Option(envvar="STEGO_REDIS", help="The server's Redis; a file in DATA if not given.")] = None,
     workers: Annotated[int, typer.Option("--workers", "-w", min=1, max=64, help="Jobs at the same time.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    runtime: Annotated[str | None, typer.Option(help=RUNTIME)] = None,
     max_pixels: Annotated[int, typer.Option(min=1, help="Largest image, in pixels.")] = 40_000_000,
     job_set: Annotated[list[str] | None, typer.Option(help="name=value for a limit of jobs, as given to the server. Repeatable.")] = None,
 ) -> None:
@@ -76,7 +80,7 @@ def worker(
     from api.jobs.worker import work_in_foreground
 
     jobs = job_settings(data=data, models=models, redis=redis, workers=workers, limits=job_set or [])
-    work_in_foreground(WorkerSettings(jobs=jobs, device=device, max_pixels=max_pixels))
+    work_in_foreground(WorkerSettings(jobs=jobs, device=device, runtime=runtime, max_pixels=max_pixels))
 
 
 def ui(

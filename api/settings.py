@@ -17,6 +17,7 @@ class ServiceSettings(BaseModel):
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
         device: "auto", "cpu", "cuda" or "mps".
+        runtime: of the backbone, see `stego_app.Segmenter.load`.
         max_bytes: largest image file accepted, in bytes.
         max_pixels: largest image accepted, in pixels; checked in the image's header, before it is decoded.
         concurrency: images being worked on at the same time; together they hold at most ``max_pixels``.
@@ -44,6 +45,7 @@ class ServiceSettings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     device: str = "auto"
+    runtime: str | None = None
     max_bytes: int = Field(default=20_000_000, ge=1)
     max_pixels: int = Field(default=40_000_000, ge=1)
     concurrency: int = Field(default=8, ge=1, le=64)

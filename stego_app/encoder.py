@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.backbone import Backbone
-from stego_app.features.extract import extract_features, resize_for_backbone
+from stego_app.features.extract import features_of, resize_for_backbone
+from stego_app.runtime.tokens import PatchTokens
 
 OVERLAP = 1 / 3
 """Share of a window that its neighbour sees too."""
@@ -44,27 +44,25 @@ def window_starts(length: int, window: int) -> list[int]:
 
 
 def encode_images(
-    backbone: Backbone,
+    source: PatchTokens,
     images: Sequence[npt.NDArray[np.uint8]],
     *,
     resolution: int,
     window: int = 0,
-    precision: str = "auto",
     flip: bool = False,
     batch_size: int = 8,
 ) -> list[Encoded]:
     """Patch tokens of ``images`` (each (H, W, 3) uint8) at ``resolution`` pixels of the short side.
 
     Args:
-        backbone: on the device to use.
+        source: the backbone in some runtime.
         images: of any sizes.
         resolution: short side in pixels.
         window: side of the windows in pixels, rounded to whole patches; 0 to see each image whole.
-        precision: "auto", "fp32" or "bf16".
         flip: average with the tokens of the mirrored image.
         batch_size: inputs a forward pass.
     """
-    patch = backbone.patch_size
+    patch = source.patch_size
     inputs = [resize_for_backbone(image, resolution, patch) for image in images]
     side = max(1, round(window / patch)) * patch if window else 0
     pieces: list[torch.Tensor] = []
@@ -75,7 +73,7 @@ def encode_images(
         corners = [(top, left) for top in window_starts(height, reach) for left in window_starts(width, reach)]
         places.append(corners)
         pieces += [whole[:, top * patch : (top + reach) * patch, left * patch : (left + reach) * patch] for top, left in corners]
-    features = iter(extract_features(backbone, pieces, precision=precision, flip=flip, batch_size=batch_size))
+    features = iter(features_of(source, pieces, flip=flip, batch_size=batch_size))
     encoded: list[Encoded] = []
     for image, whole, corners in zip(images, inputs, places, strict=True):
         grid = (whole.shape[1] // patch, whole.shape[2] // patch)

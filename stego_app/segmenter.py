@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from stego_app.confidence.maps import Trust, agreement_maps
 from stego_app.crf import CrfSettings
 from stego_app.edits import Edit, Ignore, Merge, Recolour, Rename, Split, checked_name, parse_color
 from stego_app.encoder import Encoded, encode_images
-from stego_app.features.extract import device_of, precision_of
 from stego_app.progress import Progress, silent
+from stego_app.runtime.choice import choose
+from stego_app.runtime.opening import AUTO, check_request, log, open_tokens, runtime_device, runtime_precision
 from stego_app.segmentation import Segmentation, finish
 from stego_app.segmenter_file import SegmenterModel, default_segmenter_path, read_segmenter, save_segmenter
 
@@ -30,25 +32,58 @@ from stego_app.segmenter_file import SegmenterModel, default_segmenter_path, rea
 class Segmenter:
     """Images in, class maps out. Immutable: every edit gives a new segmenter that shares the networks."""
 
-    def __init__(self, model: SegmenterModel, *, device: str = "auto", precision: str = "auto", name: str = "segmenter") -> None:
+    def __init__(
+        self,
+        model: SegmenterModel,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        name: str = "segmenter",
+        runtime: str | None = None,
+        tell: Callable[[str], None] = log.info,
+    ) -> None:
         self.model = model
         self.name = name
-        self.device = device_of(device)
-        self.precision = precision_of(precision, self.device)
-        self._backbone = model.backbone.to(self.device).eval()
+        check_request(runtime, precision)
+        self.device = runtime_device(runtime, device)
+        model.backbone.to(self.device).eval()
+        if runtime == AUTO:  # beside a CPU's, there is one runtime for a device
+            runtime = choose(model, tell).runtime if self.device.type == "cpu" else None
+        self.runtime = runtime
+        self.precision = runtime_precision(self.runtime, precision, self.device)
+        self._tokens = open_tokens(self.runtime, model.backbone, self.precision, tell)
         self._clusters = model.clusters
         self._table = lru_cache(maxsize=64)(self._make_table)
 
     @classmethod
-    def load(cls, name_or_path: str | Path = "default", *, device: str = "auto", precision: str = "auto") -> Segmenter:
+    def load(
+        cls,
+        name_or_path: str | Path = "default",
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        runtime: str | None = None,
+        tell: Callable[[str], None] = log.info,
+    ) -> Segmenter:
         """The embedded general segmenter ("default"), or the one in a file.
 
+        Args:
+            name_or_path: "default", or a file.
+            device: "auto", "cpu", "cuda" or "mps".
+            precision: of the backbone: "fp32", "bf16", or "auto" for bf16 where the processor multiplies it.
+            runtime: "torch" (fp32), "torch-bf16", "onnx", "openvino", "int8", or "auto" for the fastest that keeps the labels; torch in
+                ``precision`` if None. Graphs are exported once for each backbone, which takes up to a minute.
+            tell: gets one line on what takes long and what "auto" has chosen.
+
         Raises:
-            StegoError: no such file, or a file that is damaged or of another kind.
+            StegoError: no such file, or a file that is damaged or of another kind; a runtime that is unknown, not installed, or
+                not for this device or network.
         """
         embedded = str(name_or_path) == "default"
         path = default_segmenter_path() if embedded else Path(name_or_path)
-        return cls(read_segmenter(path), device=device, precision=precision, name="default" if embedded else path.stem)
+        name = "default" if embedded else path.stem
+        check_request(runtime, precision)  # before a file is read for nothing
+        return cls(read_segmenter(path), device=device, precision=precision, name=name, runtime=runtime, tell=tell)
 
     @classmethod
     def fit(
@@ -102,7 +137,7 @@ class Segmenter:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that change whenever the labels could: weights, clusters or edits."""
+        """16 hex digits that change whenever the labels could: weights, clusters, edits, or 8-bit arithmetic."""
         digest = hashlib.sha256(self.model.backbone.fingerprint.encode())
         for name, tensor in sorted(self._clusters.to_tensors().items()):
             digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
@@ -110,6 +145,8 @@ class Segmenter:
             for name, array in sorted(self.model.agreement.to_arrays().items()):
                 digest.update(name.encode() + array.tobytes())
         digest.update(json.dumps([self.model.settings.model_dump(), self.default_classes, repr(self.edits)]).encode())
+        if self.runtime == "int8":  # the others agree with each other to within rounding
+            digest.update(b"int8")
         return digest.hexdigest()[:16]
 
     def table(self, classes: int | None = None) -> ClassTable:
@@ -151,6 +188,8 @@ class Segmenter:
             "max_classes": self.max_classes,
             "names": self.class_names(),
             "resolution": self.model.settings.resolution,
+            "runtime": self.runtime or "torch",
+            "precision": self.precision,
             "edits": len(self.edits),
             "confidence": None if self.model.agreement is None else self.model.agreement.header(),
             "provenance": dict(self.model.provenance),
@@ -200,11 +239,10 @@ class Segmenter:
                 raise StegoError(f"image of shape {image.shape} and type {image.dtype}: expected (height, width, 3) of uint8")
         settings = self.model.settings
         return encode_images(
-            self._backbone,
+            self._tokens,
             images,
             resolution=settings.resolution if resolution is None else resolution,
             window=settings.window if window is None else window,
-            precision=self.precision,
             flip=flip,
         )
 
@@ -334,7 +372,10 @@ class Segmenter:
         return self._with((*self.edits, edit))
 
     def _with(self, edits: tuple[Edit, ...]) -> Segmenter:
-        return Segmenter(self.model.with_edits(edits), device=str(self.device), precision=self.precision, name=self.name)
+        changed = copy(self)  # with the runtime as it is: an edit opens no graph again
+        changed.model = self.model.with_edits(edits)
+        changed._table = lru_cache(maxsize=64)(changed._make_table)
+        return changed
 
     def save(self, path: str | Path) -> None:
         """Write the segmenter file, edits included, atomically."""

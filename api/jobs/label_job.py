@@ -42,7 +42,7 @@ def run_label(work: Work) -> Done:
     if len(refused) == work.job.total:
         raise NothingUsableError(refused)
     work.report("loading the model", 0, 1)
-    segmenter = Segmenter.load(work.folder.model if work.folder.model.exists() else "default", device=work.settings.device)
+    segmenter = Segmenter.load(work.folder.model if work.folder.model.exists() else "default", device=work.settings.device, runtime=work.settings.runtime)
     out = work.folder.out
     summary = label_folder(work.folder.input, out, segmenter, label_settings(work.job.options), work.report)
     failures = sorted([*refused, *((name, reason if name in reason else f"{name}: {reason}") for name, reason in summary.failures)])

@@ -201,7 +201,7 @@ def make_job_service(settings: ServiceSettings, catalog: Catalog) -> JobService 
     models = settings.jobs.models_folder
     # Workers stand in other folders than the server.
     jobs = settings.jobs.model_copy(update={"data": settings.jobs.data.expanduser().absolute(), "models": models and models.expanduser().absolute()})
-    return JobService(jobs, WorkerSettings(jobs=jobs, device=settings.device, max_pixels=settings.max_pixels), catalog)
+    return JobService(jobs, WorkerSettings(jobs=jobs, device=settings.device, runtime=settings.runtime, max_pixels=settings.max_pixels), catalog)
 
 
 def _not_here(job: str) -> None:

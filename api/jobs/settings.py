@@ -62,6 +62,7 @@ class WorkerSettings(BaseModel):
 
     jobs: JobSettings
     device: str = "auto"
+    runtime: str | None = None
     max_pixels: int = Field(default=40_000_000, ge=1)
 
 

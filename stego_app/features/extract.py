@@ -12,6 +12,8 @@ from PIL import Image
 
 from models.backbone import Backbone
 from models.errors import StegoError
+from stego_app.runtime.tokens import PatchTokens
+from stego_app.runtime.torch_tokens import TorchTokens
 
 Resolution: TypeAlias = int | tuple[int, int]
 """Pixels of the short side with the aspect ratio kept, or an exact (height, width)."""
@@ -103,7 +105,6 @@ def precision_of(precision: str, device: torch.device) -> Literal["fp32", "bf16"
     return "fp32"
 
 
-@torch.inference_mode()
 def extract_features(
     backbone: Backbone,
     images: Sequence[torch.Tensor],
@@ -130,7 +131,16 @@ def extract_features(
         StegoError: the backbone gives values that are not finite.
     """
     device = device or next(backbone.parameters()).device
-    lowered = precision_of(precision, device) == "bf16"
+    return features_of(TorchTokens(backbone, lowered=precision_of(precision, device) == "bf16"), images, flip=flip, batch_size=batch_size)
+
+
+@torch.inference_mode()
+def features_of(source: PatchTokens, images: Sequence[torch.Tensor], *, flip: bool = False, batch_size: int = 16) -> list[torch.Tensor]:
+    """`extract_features` in any runtime: ``source`` gives the tokens.
+
+    Raises:
+        StegoError: the backbone gives values that are not finite.
+    """
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for index, image in enumerate(images):
         by_shape.setdefault(tuple(image.shape), []).append(index)
@@ -138,13 +148,12 @@ def extract_features(
     for indices in by_shape.values():
         for start in range(0, len(indices), batch_size):
             chosen = indices[start : start + batch_size]
-            batch = torch.stack([images[index] for index in chosen]).to(device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=lowered):
-                patches = backbone(batch).patches.float()
-                if flip:
-                    patches = (patches + backbone(batch.flip(-1)).patches.float().flip(-1)) / 2
+            batch = torch.stack([images[index] for index in chosen])
+            patches = source(batch)
+            if flip:
+                patches = (patches + source(batch.flip(-1)).flip(-1)) / 2
             if not torch.isfinite(patches).all():
-                raise StegoError(f"backbone {backbone.spec.architecture}: its features are not finite numbers; the weights are damaged or need precision fp32")
+                raise StegoError(f"backbone {source.architecture}: its features are not finite numbers; the weights are damaged or need precision fp32")
             # fp16 is what the cache holds; clamping here keeps a stray activation from becoming infinite there.
             for index, patch_features in zip(chosen, patches.clamp(-_FP16_MAX, _FP16_MAX).cpu(), strict=True):
                 features[index] = patch_features
