@@ -21,6 +21,7 @@ from stego_app.commands.convert import convert
 from stego_app.commands.demo import demo
 from stego_app.commands.doctor import doctor
 from stego_app.commands.evaluate import evaluate
+from stego_app.commands.export import export
 from stego_app.commands.label import label
 from stego_app.commands.train import train
 
@@ -59,6 +60,7 @@ app.command()(convert)
 app.command()(train)
 app.command(name="eval")(evaluate)
 app.command()(classes)
+app.command()(export)
 app.command()(doctor)
 app.command()(curate)
 app.command()(probe)

@@ -96,9 +96,12 @@ class Segmenter:
         device: str = "auto",
         cache: Path | None = None,
         seed: int = 0,
+        runtime: str | None = None,
         progress: Progress = silent,
     ) -> Segmenter:
         """A segmenter whose classes are those of the image files given: features and closed-form clusters, no gradient step.
+
+        Features for the fit are torch's; ``runtime`` (see `load`) is for what is labelled afterwards.
 
         Raises:
             StegoError: no readable image, or more classes asked for than the images can tell apart.
@@ -110,8 +113,9 @@ class Segmenter:
             raise StegoError("no images to fit classes to; expected at least one")
         folder = images[0].parent
         given = {"data": folder, "resolution": resolution, "seed": seed, "device": device, "backbone": backbone, "classes": classes, "cache": cache}
+        check_request(runtime, "auto")  # before minutes of work
         config = load_settings(TrainConfig, file=None, overrides=[], fields=given)
-        return cls(fit_clusters(config, images, progress), device=device, name=folder.name)
+        return cls(fit_clusters(config, images, progress), device=device, name=folder.name, runtime=runtime)
 
     # What it knows -----------------------------------------------------------------------------------------------
 
