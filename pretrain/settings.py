@@ -25,7 +25,7 @@ class PretrainConfig(BaseModel):
 
     Attributes:
         method: a name of `pretrain.methods.METHODS`.
-        data: folders of images or ``.tar`` files of images; labels are never used but for watching (see `pretrain.source`).
+        data: folders of images, ``.tar`` files of images, or ``@FILE`` lists of images; labels are never used but for watching (see `pretrain.source`).
         out: the backbone file to write; checkpoint, logs and report lie beside it.
         architecture: a timm ViT name, for a random start.
         init: a backbone's name or path to continue from instead, as `models.backbone_sources.load_backbone` takes it.

@@ -1,4 +1,4 @@
-"""Where images to pretrain on come from: folders, and tar files such as CIFAR-10's subset."""
+"""Where images to pretrain on come from: folders, lists of files, and tar files such as CIFAR-10's subset."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from PIL import Image
 from models.errors import StegoError
 from pretrain.views import ImageBank
 from stego_app.images import IMAGE_SUFFIXES, find_images, image_size, read_image
+from stego_app.labelling.inputs import listed_paths
 
 MAX_PIXELS = 200_000_000
 
@@ -41,12 +42,19 @@ class ImageSource(ABC):
         """Width and height that the file's header declares, or None where it is damaged (reading will say how)."""
 
 
-class FolderSource(ImageSource):
-    """All images below a folder."""
+class FileSource(ImageSource):
+    """Image files, in the order given.
 
-    def __init__(self, root: Path) -> None:
-        self.paths = find_images(root)
+    Raises:
+        StegoError: names the first that is no file.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = list(paths)
         self.names = [str(path) for path in self.paths]
+        missing = next((path for path in self.paths if not path.is_file()), None)
+        if missing is not None:
+            raise StegoError(f"{missing}: there is no such file; expected an image")
         self.sizes = [path.stat().st_size for path in self.paths]
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
@@ -114,7 +122,7 @@ class JoinedSource(ImageSource):
 
 
 def open_source(paths: Sequence[Path]) -> ImageSource:
-    """The images of folders and tar files; a folder that holds a ``train.tar`` stands for that file.
+    """The images of folders, tar files and, named ``@FILE``, lists of image files; a folder that holds a ``train.tar`` stands for that file.
 
     Raises:
         StegoError: a path is missing, or holds no images.
@@ -128,7 +136,9 @@ def _open(path: Path) -> ImageSource:
         return TarSource(path)
     if path.is_dir() and (path / "train.tar").is_file():
         return TarSource(path / "train.tar")
-    return FolderSource(path)
+    if str(path).startswith("@"):
+        return FileSource(listed_paths(Path(str(path).removeprefix("@"))))
+    return FileSource(find_images(path))
 
 
 def folder_labels(source: ImageSource) -> tuple[npt.NDArray[np.int64], list[str]]:

@@ -10,7 +10,9 @@ import typer
 
 def pretrain_method(
     method: Annotated[str, typer.Argument(help="simclr, byol, dinov2, mae, ...; an unknown name lists them all.")],
-    data: Annotated[list[Path], typer.Argument(help="Folders of images, or tar files of images; labels are never used for training.")],
+    data: Annotated[
+        list[Path], typer.Argument(help="Folders of images, tar files of images, or @LIST, a file that names them; labels are never used for training.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The backbone file to write.")],
     init: Annotated[str | None, typer.Option(help="Go on from this backbone: 'default', a file, a .pth, or any timm ViT name.")] = None,
     architecture: Annotated[str, typer.Option(help="A timm ViT name, for a random start.")] = "vit_small_patch16_224",

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from models.errors import StegoError
 from pretrain.curate.embedding import Loader, file_loader, pixel_loader
-from pretrain.source import FolderSource, ImageSource, TarSource, folder_labels
+from pretrain.source import FileSource, ImageSource, TarSource, folder_labels, open_source
 
 Indices = npt.NDArray[np.int64]
 
@@ -73,7 +73,7 @@ def class_split(root: Path) -> tuple[ClassImages, ClassImages, str] | None:
     test = next((part for name in TEST if (part := _part(root, name)) is not None), None)
     if train is not None and test is not None:
         return (*_joined(train, test, root), "trained on train, scored on test")
-    source = FolderSource(root) if root.is_dir() else TarSource(root)
+    source = open_source([root])
     labels, names = folder_labels(source)
     counts = np.bincount(labels)
     if len(names) < 2 or (counts > 1).sum() < 2:
@@ -95,7 +95,7 @@ def _part(root: Path, name: str) -> ImageSource | None:
         return TarSource(root / f"{name}.tar")
     folder = root / name
     if folder.is_dir() and any(entry.is_dir() for entry in folder.iterdir()):
-        return FolderSource(folder)
+        return open_source([folder])
     return None
 
 
@@ -113,6 +113,6 @@ def _joined(train: ImageSource, test: ImageSource, root: Path) -> tuple[ClassIma
 
 
 def _loader(source: ImageSource, row: int) -> Loader:
-    if isinstance(source, FolderSource):
+    if isinstance(source, FileSource):
         return file_loader(source.paths[row])
     return pixel_loader(source.names[row], lambda: source.read(row))

@@ -44,7 +44,7 @@ def pool(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_tar_file_reads_as_the_folder_it_holds(pool: Path) -> None:
+def test_a_tar_file_and_a_list_read_as_the_folder_they_name(pool: Path, tmp_path: Path) -> None:
     folder, archive = open_source([pool]), open_source([pool.parent / "train.tar"])
     assert [Path(name).name for name in archive.names] == [Path(name).name for name in folder.names]
     assert archive.sizes == folder.sizes
@@ -54,11 +54,19 @@ def test_a_tar_file_reads_as_the_folder_it_holds(pool: Path) -> None:
     labels, kinds = folder_labels(archive)
     assert kinds == ["cat", "dog"]
     assert labels.tolist() == [0, 0, 0, 1, 1, 1]
+    listed = tmp_path / "list.txt"
+    listed.write_text("".join(f"{path}\n" for path in reversed(folder.names)))
+    chosen = open_source([Path(f"@{listed}")])
+    assert chosen.names == folder.names[::-1]
+    assert np.array_equal(chosen.read(0), folder.read(len(folder) - 1))
     assert len(open_source([pool, pool.parent])) == 12  # the second holds a train.tar
     assert data_fingerprint(folder) != data_fingerprint(archive)
 
 
-def test_bad_tar_files_by_name(tmp_path: Path) -> None:
+def test_bad_tar_files_and_lists_by_name(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'gone.png'}\n")
+    with pytest.raises(StegoError, match=r"gone.png: there is no such file; expected an image"):
+        open_source([Path(f"@{tmp_path / 'list.txt'}")])
     (tmp_path / "not.tar").write_bytes(b"no archive")
     with pytest.raises(StegoError, match=r"not.tar: not an uncompressed tar file"):
         open_source([tmp_path / "not.tar"])
