@@ -23,6 +23,7 @@ from stego_app.commands.doctor import doctor
 from stego_app.commands.evaluate import evaluate
 from stego_app.commands.export import export
 from stego_app.commands.label import label
+from stego_app.commands.lidar import lidar_app
 from stego_app.commands.train import train
 
 app = typer.Typer(
@@ -54,6 +55,7 @@ def pretrain_root() -> None:
 
 
 app.add_typer(pretrain_app, name="pretrain")
+app.add_typer(lidar_app, name="lidar")
 app.command()(demo)
 app.command()(label)
 app.command()(convert)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.artifact import ArtifactError, read_artifact, tensors_digest, write_artifact
+from models.artifact import ArtifactError, read_artifact, read_header, tensors_digest, write_artifact
 from models.lidar.unet import PointUNet
 from models.quantize import pack_state, unpack_state
 
@@ -111,6 +111,15 @@ def lidar_backbone_from_tensors(tensors: Mapping[str, torch.Tensor], spec: Lidar
     except (RuntimeError, ValueError, IndexError) as error:
         raise ArtifactError(f"{origin}: weights do not fit the lidar backbone it describes ({str(error).splitlines()[-1].strip()})") from error
     return LidarBackbone(network, spec).eval()
+
+
+def is_lidar_backbone(name: str) -> bool:
+    """Whether ``name``, or what follows its ``random:``, is a lidar backbone file."""
+    path = Path(name.removeprefix(RANDOM))
+    try:
+        return path.is_file() and read_header(path)["kind"] == KIND
+    except ArtifactError:
+        return False
 
 
 def load_lidar_backbone(name: str, seed: int = 0) -> LidarBackbone:

@@ -9,8 +9,8 @@ import typer
 
 
 def probe(
-    backbone: Annotated[str, typer.Argument(help="'default', a backbone file, a .pth, any timm ViT name, or 'random:' and one.")],
-    data: Annotated[Path, typer.Argument(help="Images in class folders (or train.tar and test.tar of such), or a data set with label maps.")],
+    backbone: Annotated[str, typer.Argument(help="'default', a backbone file, a .pth, any timm ViT name, a lidar backbone, or 'random:' and one.")],
+    data: Annotated[Path, typer.Argument(help="Images in class folders (or train.tar and test.tar of such), a data set with label maps, or labelled scans.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for probe.json, probe.md and the pictures.")] = Path("stego-probe"),
     kind: Annotated[str, typer.Option(help="classes, dense, or auto: label maps where there are some.")] = "auto",
     block: Annotated[int | None, typer.Option(min=0, help="Block whose tokens are probed; the backbone's own choice if not given.")] = None,
@@ -24,9 +24,14 @@ def probe(
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn at random.")] = 0,
 ) -> None:
     """Score a frozen backbone: k-NN and linear probe on classes, or on label maps linear probe and k-means of patches; and draw what it sees."""
+    from models.lidar.backbone import is_lidar_backbone
+    from stego_app.progress import terminal_progress
+
+    if is_lidar_backbone(backbone):
+        _probe_scans(backbone, data, out, device, seed)
+        return
     from pretrain.probe import make_settings
     from pretrain.probe import probe as run
-    from stego_app.progress import terminal_progress
 
     settings = make_settings(
         backbone=backbone,
@@ -47,6 +52,23 @@ def probe(
         report = run(settings, progress)
     typer.echo(report.as_markdown())
     typer.echo(f"wrote {out}")
-    if report.failures:
-        typer.echo(f"could not read {report.failures[0][0]}: {report.failures[0][1]}" + (" (and others)" if len(report.failures) > 1 else ""), err=True)
+    _leave(report.failures)
+
+
+def _probe_scans(backbone: str, data: Path, out: Path, device: str, seed: int) -> None:
+    """The probe of a lidar backbone on labelled scans."""
+    from pretrain.lidar.probe import probe_scans
+    from stego_app.progress import terminal_progress
+
+    with terminal_progress() as progress:
+        found = probe_scans(backbone, data, out, device=device, seed=seed, progress=progress)
+    typer.echo(found.as_markdown())
+    typer.echo(f"wrote {out}")
+    _leave(found.failures)
+
+
+def _leave(failures: list[tuple[str, str]]) -> None:
+    """Say what could not be read, and end with 1."""
+    if failures:
+        typer.echo(f"could not read {failures[0][0]}: {failures[0][1]}" + (" (and others)" if len(failures) > 1 else ""), err=True)
         raise typer.Exit(1)

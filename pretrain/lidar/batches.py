@@ -13,9 +13,9 @@ from torch.utils.data import Dataset
 
 from models.errors import StegoError
 from pretrain.batches import Share, deal
-from pretrain.lidar.augment import random_motion
 from pretrain.lidar.queries import Queries, ray_queries
 from pretrain.views import ATTEMPTS
+from stego_app.lidar.motion import random_motion
 from stego_app.lidar.readers import read_scan
 from stego_app.lidar.scan import Scan
 

@@ -1,0 +1,130 @@
+"""``stego lidar label``: scans in, SemanticKITTI's label files and pictures out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from models.artifact import read_header
+from models.errors import StegoError
+from stego_app.atomic import OutputError, write_bytes
+from stego_app.data.dataset import evenly
+from stego_app.features import device_of
+from stego_app.lidar.birdseye import birdseye
+from stego_app.lidar.labels import read_numbers, write_numbers
+from stego_app.lidar.readers import find_scans, read_scan
+from stego_app.lidar.scan import Scan
+from stego_app.lidar.segmenter import LidarSegmenter, read_lidar_segmenter
+from stego_app.palette import palette
+from stego_app.progress import Progress, silent
+
+Numbers = npt.NDArray[np.integer]
+
+
+@dataclass
+class Labelled:
+    """What was done: scans labelled now, those that had been before, and failures with reasons."""
+
+    done: int = 0
+    kept: int = 0
+    failures: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def label_scans(
+    data: Path, out: Path, model: Path, *, classes: int | None = None, pictures: int = 6, device: str = "auto", progress: Progress = silent
+) -> Labelled:
+    """Label every scan of ``data``.
+
+    Writes ``labels/<same sub-path>.label`` (uint32 a point: 0 where no return came, class + 1 else), ``classes.csv``, ``pictures/`` of up to ``pictures``
+    scans from above, and ``failures.csv`` where scans could not be used. What an earlier run with the same model wrote is kept.
+
+    Raises:
+        StegoError: no scans, an unusable model, an output folder of another model, a full disk.
+    """
+    segmenter = read_lidar_segmenter(model)
+    count = classes or segmenter.clusters.classes
+    _same_run(out, {"model": read_header(model)["sha256"], "classes": count})
+    where = device_of(device)
+    segmenter.backbone.to(where)
+    paths = find_scans(data)
+    root = data if data.is_dir() else data.parent
+    targets = _targets(paths, root)
+    drawn = set(evenly(paths, pictures)) if pictures else set()
+    result, points = Labelled(), np.zeros(count, np.int64)
+    for number, (path, name) in enumerate(zip(paths, targets, strict=True), 1):
+        try:
+            points += _label_one(segmenter, path, out, name, count, path in drawn, str(where), result)
+        except OutputError:
+            raise
+        except StegoError as error:
+            result.failures.append((path, str(error)))
+        progress("labelling scans", number, len(paths))
+    _tables(out, points, result)
+    return result
+
+
+def _label_one(segmenter: LidarSegmenter, path: Path, out: Path, name: Path, classes: int, drawn: bool, device: str, result: Labelled) -> Numbers:
+    """Label one scan; how many of its points are of each class, (classes,)."""
+    scan = read_scan(path)
+    target, picture = out / "labels" / name.with_suffix(".label"), out / "pictures" / name.with_suffix(".png")
+    if target.is_file() and target.stat().st_size == 4 * scan.total:
+        found = read_numbers(target, scan.total)[scan.rows].astype(np.int64) - 1
+        result.kept += 1
+    else:
+        found = segmenter(scan, classes, device)
+        numbers = np.zeros(scan.total, np.uint32)
+        numbers[scan.rows] = found + 1
+        write_numbers(target, numbers)
+        result.done += 1
+    if drawn and not picture.is_file():
+        write_bytes(picture, class_picture(scan, found))
+    return np.bincount(found, minlength=classes)
+
+
+def class_picture(scan: Scan, found: Numbers) -> bytes:
+    """PNG of a scan from above, coloured by the class ``found`` (N,) of its points."""
+    buffer = io.BytesIO()
+    Image.fromarray(birdseye(scan, palette(int(found.max(initial=0)) + 1)[found])).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _targets(paths: list[Path], root: Path) -> list[Path]:
+    """A name below the output for each scan, without its ending; scans that differ in the ending alone keep it."""
+    plain = [path.relative_to(root).with_name(path.name.split(".")[0]) for path in paths]
+    return [name if plain.count(name) == 1 else path.relative_to(root).with_name(path.name.replace(".", "_")) for name, path in zip(plain, paths, strict=True)]
+
+
+def _same_run(out: Path, about: dict[str, object]) -> None:
+    path = out / "run.json"
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise StegoError(f"{path}: cannot be read ({error}); delete it, or choose another folder") from error
+        if before != about:
+            raise StegoError(f"{out}: holds labels of another model or number of classes; choose another folder, or delete it")
+    write_bytes(path, (json.dumps(about, indent=2) + "\n").encode())
+
+
+def _tables(out: Path, points: Numbers, result: Labelled) -> None:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["number", "name", "share", "red", "green", "blue"])
+    shares = points / max(1, points.sum())
+    for index, (share, colour) in enumerate(zip(shares, palette(len(points)), strict=True)):
+        table.writerow([index + 1, f"class {index}", f"{share:.4f}", *colour.tolist()])
+    write_bytes(out / "classes.csv", text.getvalue().encode())
+    failures = out / "failures.csv"
+    if not result.failures:
+        failures.unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([["scan", "reason"], *result.failures])
+    write_bytes(failures, text.getvalue().encode())
