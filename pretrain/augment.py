@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+from PIL import Image
 
-GREY_WEIGHTS_MODE = "L"
+Floats = npt.NDArray[np.floating]
+LUMA = np.array([0.299, 0.587, 0.114])
+"""Shares of red, green and blue in luma (ITU-R BT.601)."""
+YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+"""Colours to luma and two axes of chroma (the NTSC's of 1953)."""
+FROM_YIQ = np.linalg.inv(YIQ)
 
 
 @dataclass(frozen=True)
@@ -66,19 +72,18 @@ def make_view(pixels: npt.NDArray[np.uint8], crop: Crop, rng: np.random.Generato
     """
     rows, columns = pixels.shape[:2]
     box = random_box(rows, columns, crop.scale, rng)
-    view = Image.fromarray(pixels).resize((crop.size, crop.size), Image.Resampling.BICUBIC, box=box)
+    view = np.asarray(Image.fromarray(pixels).resize((crop.size, crop.size), Image.Resampling.BICUBIC, box=box))
     flipped = bool(rng.random() < crop.flip)
     if flipped:
-        view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if rng.random() < crop.jitter:
-        view = _jitter(view, crop, rng)
-    if rng.random() < crop.grey:
-        view = view.convert(GREY_WEIGHTS_MODE).convert("RGB")
+        view = np.ascontiguousarray(view[:, ::-1])
+    colours = random_colours(crop, view, rng)
+    if colours is not None:
+        view = cv2.transform(view, colours)
     if rng.random() < crop.blur:
-        view = view.filter(ImageFilter.GaussianBlur(rng.uniform(0.1, 2.0) * min(1.0, crop.size / 224)))
+        view = cv2.GaussianBlur(view, (0, 0), rng.uniform(0.1, 2.0) * min(1.0, crop.size / 224))
     if rng.random() < crop.solarize:
-        view = ImageOps.solarize(view, 128)
-    tensor = torch.from_numpy(np.ascontiguousarray(np.asarray(view).transpose(2, 0, 1)))
+        view = np.where(view < 128, view, 255 - view)
+    tensor = torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1)))
     left, top, right, bottom = box
     return tensor, (left / columns, top / rows, right / columns, bottom / rows), flipped
 
@@ -92,24 +97,48 @@ def random_box(rows: int, columns: int, scale: tuple[float, float], rng: np.rand
     return float(left), float(top), float(left + width), float(top + height)
 
 
-def _jitter(view: Image.Image, crop: Crop, rng: np.random.Generator) -> Image.Image:
-    """Brightness, contrast, saturation and hue, in a random order."""
-    for step in rng.permutation(4):
-        if step == 0 and crop.brightness:
-            view = ImageEnhance.Brightness(view).enhance(rng.uniform(max(0, 1 - crop.brightness), 1 + crop.brightness))
-        elif step == 1 and crop.contrast:
-            view = ImageEnhance.Contrast(view).enhance(rng.uniform(max(0, 1 - crop.contrast), 1 + crop.contrast))
-        elif step == 2 and crop.saturation:
-            view = ImageEnhance.Color(view).enhance(rng.uniform(max(0, 1 - crop.saturation), 1 + crop.saturation))
-        elif step == 3 and crop.hue:
-            view = _turn_hue(view, rng.uniform(-crop.hue, crop.hue))
-    return view
+def random_colours(crop: Crop, view: npt.NDArray[np.uint8], rng: np.random.Generator) -> Floats | None:
+    """Colour jitter and greying of ``view`` (H, W, 3) as one affine map (3, 4) of its colours, or None for none.
+
+    Brightness, contrast, saturation and hue, in a random order, are each affine, so that they are multiplied before they are
+    applied: pixels are clipped and rounded once. Hue turns the colour circle of YIQ, which keeps luma, where the papers' code turns HSV's.
+    """
+    jittered, greyed = rng.random() < crop.jitter, rng.random() < crop.grey
+    if not (jittered or greyed):
+        return None
+    colours = np.eye(3, 4)
+    if jittered:
+        mean = np.array([*cv2.mean(view)[:3], 1.0])
+        for step in rng.permutation(4):
+            if step == 0 and crop.brightness:
+                colours = rng.uniform(max(0, 1 - crop.brightness), 1 + crop.brightness) * colours
+            elif step == 1 and crop.contrast:
+                colours = contrast(colours, rng.uniform(max(0, 1 - crop.contrast), 1 + crop.contrast), mean)
+            elif step == 2 and crop.saturation:
+                colours = saturation(rng.uniform(max(0, 1 - crop.saturation), 1 + crop.saturation)) @ colours
+            elif step == 3 and crop.hue:
+                colours = hue(rng.uniform(-crop.hue, crop.hue)) @ colours
+    return saturation(0.0) @ colours if greyed else colours
 
 
-def _turn_hue(view: Image.Image, turn: float) -> Image.Image:
-    hue, saturation, value = view.convert("HSV").split()
-    turned = (np.asarray(hue).astype(np.int16) + round(turn * 255)) % 256
-    return Image.merge("HSV", (Image.fromarray(turned.astype(np.uint8)), saturation, value)).convert("RGB")
+def contrast(colours: Floats, factor: float, mean: Floats) -> Floats:
+    """``colours`` (3, 4), then a blend with the mean luma of an image whose mean colour was ``mean`` (3 channels and a 1)."""
+    blended: Floats = factor * colours
+    blended[:, 3] += (1 - factor) * (LUMA @ (colours @ mean))
+    return blended
+
+
+def saturation(factor: float) -> Floats:
+    """The map (3, 3) that blends each colour with its luma: 0 gives grey, 1 changes nothing."""
+    mixed: Floats = factor * np.eye(3) + (1 - factor) * LUMA
+    return mixed
+
+
+def hue(turn: float) -> Floats:
+    """The map (3, 3) that turns chroma by ``turn`` of the colour circle."""
+    cos, sin = np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn)
+    turned: Floats = FROM_YIQ @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ YIQ
+    return turned
 
 
 def centre_view(pixels: npt.NDArray[np.uint8], size: int) -> torch.Tensor:
