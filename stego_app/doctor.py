@@ -40,6 +40,7 @@ def examine() -> list[Check]:
         ("one OpenCV", _opencv),
         ("device", _device),
         ("dense CRF", _crf),
+        ("runtimes", _runtimes),
         ("feature cache", _cache),
         ("embedded backbone", _backbone_weights),
         ("embedded segmenter", _segmenter_weights),
@@ -111,6 +112,15 @@ def _crf() -> Check:
     found = f"{engines[0]} runs; " + ("pydensecrf is there to compare with" if "pydensecrf" in engines else "pydensecrf is not installed (nothing needs it)")
     remedy = "" if "pydensecrf" in engines else "uv sync --extra crf (Python 3.11 or 3.12 and a C++ compiler), only to compare"
     return Check("dense CRF", True, found, remedy, needed=False)
+
+
+def _runtimes() -> Check:
+    from stego_app.runtime.opening import AS_GRAPH, available
+
+    found = available()
+    missing = [name for name in AS_GRAPH if name not in found]
+    remedy = "uv sync --extra onnx --extra openvino, only to be faster" if missing else ""
+    return Check("runtimes", True, f"{', '.join(found)} for --runtime", remedy, needed=False)
 
 
 def _cache() -> Check:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 
-def doctor() -> None:
+def doctor(card: Annotated[bool, typer.Option("--card", help="Print the cards of the embedded weights and NOTICE instead.")] = False) -> None:
     """Check versions, devices, caches and embedded weights; exit 1 if something needed is missing."""
+    if card:
+        from stego_app.cards import cards
+
+        typer.echo(cards())
+        return
     from stego_app.doctor import examine
 
     checks = examine()
