@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.errors import StegoError
+from stego_app.commands.runtime_option import RUNTIME
 
 if TYPE_CHECKING:
     from stego_app.labelling import LabelSettings
@@ -39,6 +40,7 @@ def label(
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 4,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes for the CRF and the formats; one per core if not given.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    runtime: Annotated[str | None, typer.Option(help=RUNTIME)] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of --fit; 0 if not given.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Say what would be done; write nothing.")] = False,
     watch: Annotated[bool, typer.Option(help="Go on labelling what comes into the folders, until Ctrl-C.")] = False,
@@ -77,18 +79,18 @@ def label(
         raise StegoError("--fit, --watch, --dry-run and streams (-) do not go together")
     with terminal_progress() as progress:
         if streams:
-            _stream(sources, out, formats or [], _load(model, device), settings)
+            _stream(sources, out, formats or [], _load(model, device, runtime), settings)
         elif watch:
-            _watch(sources, Path(out), _load(model, device), settings, progress)
+            _watch(sources, Path(out), _load(model, device, runtime), settings, progress)
         else:
-            options = {"classes": classes, "resolution": resolution, "device": device, "seed": seed or 0, "progress": progress}
+            options = {"classes": classes, "resolution": resolution, "device": device, "runtime": runtime, "seed": seed or 0, "progress": progress}
             _run(sources, Path(out), None if fit else model or "default", options, settings, dry_run=dry_run)
 
 
-def _load(model: str | None, device: str) -> Segmenter:
+def _load(model: str | None, device: str, runtime: str | None) -> Segmenter:
     from stego_app.segmenter import Segmenter
 
-    return Segmenter.load(model or "default", device=device)
+    return Segmenter.load(model or "default", device=device, runtime=runtime, tell=lambda line: typer.echo(f"stego: {line}", err=True))
 
 
 def _run(sources: Sequence[str], out: Path, model: str | None, options: Mapping[str, object], settings: LabelSettings, *, dry_run: bool) -> None:
@@ -110,7 +112,7 @@ def _run(sources: Sequence[str], out: Path, model: str | None, options: Mapping[
 
         segmenter = Segmenter.fit([plan.path for plan in plans], **options)  # type: ignore[arg-type]  # one set of options for both
     else:
-        segmenter = _load(model, str(options["device"]))
+        segmenter = _load(model, str(options["device"]), options["runtime"] and str(options["runtime"]))
     if dry_run:
         left = survey_images(plans, out, segmenter, settings)
         for plan in left:

@@ -25,7 +25,7 @@ from stego_app.labelling.settings import LabelSettings
 
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(sys.modules["stego_app.commands.label"], "_load", lambda _model, _device: ColourSegmenter())
+    monkeypatch.setattr(sys.modules["stego_app.commands.label"], "_load", lambda *_: ColourSegmenter())
     monkeypatch.chdir(tmp_path)
     halves(tmp_path / "photos" / "a.png", RED, BLUE)
     halves(tmp_path / "photos" / "deep" / "b.jpg", BLUE, BLUE)
@@ -149,7 +149,7 @@ import stego_app.commands.label as module
 from stego_app.cli import main
 
 if __name__ == "__main__":
-    sys.modules["stego_app.commands.label"]._load = lambda model, device: ColourSegmenter()
+    sys.modules["stego_app.commands.label"]._load = lambda *_: ColourSegmenter()
     sys.argv = ["stego", "label", "photos", "out", "--watch", "--no-crf", "--jobs", "1"]
     main()
 """
