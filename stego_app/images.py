@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
@@ -100,15 +100,29 @@ def image_size(data: bytes, name: str, max_pixels: int) -> tuple[int, int]:
 
 
 def find_images(root: Path) -> list[Path]:
-    """All images under ``root``, in sub-folders too, sorted by path; hidden files and folders are left out.
+    """All images under ``root``; see `find_files`.
 
     Raises:
         StegoError: no such folder, not a folder, not readable, or no image in it.
     """
+    return find_files(root, IMAGE_SUFFIXES, "images")
+
+
+def find_files(root: Path, suffixes: Set[str], what: str) -> list[Path]:
+    """All files under ``root`` whose names end in one of ``suffixes``, in sub-folders too, sorted by path; hidden files and folders are left out.
+
+    Args:
+        root: the folder.
+        suffixes: in lower case, with the dot.
+        what: messages call them.
+
+    Raises:
+        StegoError: no such folder, not a folder, not readable, or no such file in it.
+    """
     if not root.exists():
         raise StegoError(f"{root}: no such folder")
     if not root.is_dir():
-        raise StegoError(f"{root}: is a file; expected a folder of images")
+        raise StegoError(f"{root}: is a file; expected a folder of {what}")
     found: list[Path] = []
     visited: set[str] = set()
     for folder, subfolders, files in os.walk(root, onerror=_raise_unreadable, followlinks=True):
@@ -118,10 +132,10 @@ def find_images(root: Path) -> list[Path]:
             continue
         visited.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        names = (name for name in files if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
+        names = (name for name in files if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes)
         found += [path for name in names if (path := Path(folder, name)).is_file()]
     if not found:
-        raise StegoError(f"{root}: no images found; looked for {' '.join(sorted(IMAGE_SUFFIXES))}")
+        raise StegoError(f"{root}: no {what} found; looked for {' '.join(sorted(suffixes))}")
     return sorted(found, key=lambda path: path.relative_to(root).parts)
 
 

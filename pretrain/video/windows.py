@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from models.errors import StegoError
 from stego_app.progress import Progress, silent
-from stego_app.video.reading import VIDEO_SUFFIXES, VideoError, VideoInfo, find_videos, open_video, probe_video
+from stego_app.video.reading import VideoError, VideoInfo, find_videos, open_video, probe_video
 
 Frames = npt.NDArray[np.uint8]
 
@@ -83,13 +83,7 @@ def open_clips(paths: Sequence[Path], shape: ClipShape, progress: Progress = sil
     Raises:
         StegoError: a path is missing, or no clip is left.
     """
-    files: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise StegoError(f"{path}: no such file or folder of clips")
-        files += find_videos(path)
-    if not files:
-        raise StegoError(f"{paths[0]}: no clips found; looked for {' '.join(sorted(VIDEO_SUFFIXES))}")
+    files = [file for path in paths for file in find_videos(path)]
     windows: list[Window] = []
     skipped: dict[Path, str] = {}
     for number, path in enumerate(files):

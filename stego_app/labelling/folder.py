@@ -6,28 +6,29 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from models.errors import StegoError
 from stego_app.atomic import OutputError
 from stego_app.confidence.agreement import MissingConfidenceError
 from stego_app.confidence.maps import Trust
 from stego_app.crf import CrfPool
 from stego_app.formats.label_map import Classes, LabelMap
+from stego_app.labelling.clip import frame_plan, label_clip
 from stego_app.labelling.export import check_formats, export
 from stego_app.labelling.large import label_large
 from stego_app.labelling.leftovers import remove_leftovers
-from stego_app.labelling.manifest import Entry, Manifest, read_entries
+from stego_app.labelling.manifest import Entry, Manifest, Unwritten, read_entries
 from stego_app.labelling.names import Plan, other_names, plan_folder
 from stego_app.labelling.raster import is_tiled
 from stego_app.labelling.reading import AHEAD, Loaded, batches, load
 from stego_app.labelling.segmenter import LabellingSegmenter
 from stego_app.labelling.settings import LabelSettings
 from stego_app.labelling.summary import Doubt, LabelSummary, write_classes, write_confidence, write_failures
-from stego_app.labelling.worker import Outcome, Task, finish_task
+from stego_app.labelling.worker import Outcome, Task, attempt, finish_task, reason_of
 from stego_app.progress import Progress, silent
 from stego_app.read_ahead import read_ahead
 from stego_app.segmentation import reduced_image
@@ -86,12 +87,12 @@ def label_images(
             remove_leftovers(out)
             run.write_lists(plans)
         current = run.current(plans)
-    of_name = {plan.name: plan for plan in plans}
+    of_name = {part.name: part for plan in plans for part in run.parts(plan)}
     maps = [(entry, LabelMap(entry.image, of_name[entry.image].key, out / entry.label, of_name[entry.image].image)) for entry in current]
     written = export(out, maps, run.classes, asked, jobs=options.jobs, progress=progress)
     done = len(left) - len(run.failures)
     doubtful = tuple(run.doubtful(plans)) if options.asks_confidence else ()
-    return LabelSummary(out, done, len(plans) - len(left), tuple(run.failures.items()), time.monotonic() - started, doubtful, written)
+    return LabelSummary(out, done, len(plans) - len(left), tuple(run.failures.items()), time.monotonic() - started, doubtful, written, tuple(run.clips))
 
 
 def survey_images(plans: Sequence[Plan], out: Path, segmenter: LabellingSegmenter, settings: LabelSettings) -> list[Plan]:
@@ -107,7 +108,7 @@ def _begin(plans: Sequence[Plan], out: Path, segmenter: LabellingSegmenter, sett
         raise MissingConfidenceError
     names, palette = segmenter.class_names(settings.classes), segmenter.palette(settings.classes)
     claimed = frozenset(plan.label for plan in plans)
-    return _Run(out, segmenter, settings, _Unwritten(), progress, names, palette, segmenter.fingerprint, settings.digest(), claimed)
+    return _Run(out, segmenter, settings, Unwritten(), progress, names, palette, segmenter.fingerprint, settings.digest(), claimed)
 
 
 @dataclass
@@ -117,7 +118,7 @@ class _Run:
     out: Path
     segmenter: LabellingSegmenter
     settings: LabelSettings
-    manifest: Manifest | _Unwritten
+    manifest: Manifest | Unwritten
     progress: Progress
     names: list[str]
     palette: npt.NDArray[np.uint8]
@@ -125,6 +126,7 @@ class _Run:
     digest: str
     claimed: frozenset[str]
     failures: dict[str, str] = field(default_factory=dict)
+    clips: list[str] = field(default_factory=list)
     _finished: int = 0
     _total: int = 0
 
@@ -145,6 +147,10 @@ class _Run:
 
     def _is_done(self, plan: Plan, is_known: bool) -> bool:
         entry = self.manifest.entries.get(plan.name)
+        if plan.is_clip:
+            parts = self.parts(plan) if entry is not None and not entry.reason and entry.sha256 == plan.image.digest() else []
+            shown = not self.settings.overlays or (self.out / plan.overlay).is_file()
+            return bool(parts) and shown and all(map(self._has_labels, parts))
         if entry is None or not self._is_current(entry) or entry.label != plan.label:
             return False
         if not (self.out / plan.label).is_file() or (self.settings.overlays and not (self.out / plan.overlay).is_file()):
@@ -155,35 +161,53 @@ class _Run:
             return False
         return is_known or entry.sha256 == plan.image.digest()
 
+    def _has_labels(self, frame: Plan) -> bool:
+        needed = [frame.label, *([frame.confidence] if self.settings.confidence else [])]
+        return all((self.out / name).is_file() for name in needed) and (not self.settings.formats or frame.image.path.is_file())
+
+    def parts(self, plan: Plan) -> list[Plan]:
+        """The image itself; of a clip, its frames if it is done."""
+        if not plan.is_clip:
+            return [plan]
+        entry = self.manifest.entries.get(plan.name)
+        if entry is None or (entry.status, entry.model, entry.settings) != ("clip", self.model, self.digest):
+            return []
+        return [frame_plan(plan, number, self.out) for number in range(entry.frames or 0)]
+
     def _is_current(self, entry: Entry) -> bool:
         return (entry.status, entry.model, entry.settings) == ("done", self.model, self.digest)
 
     def current(self, plans: Sequence[Plan]) -> list[Entry]:
-        """What is known of each image that is done."""
-        return [entry for plan in plans if (entry := self.manifest.entries.get(plan.name)) and self._is_current(entry)]
+        """What is known of each image, and each frame of a clip, that is done."""
+        parts = (part for plan in plans for part in self.parts(plan))
+        return [entry for part in parts if (entry := self.manifest.entries.get(part.name)) and self._is_current(entry)]
 
     def label(self, plans: Sequence[Plan]) -> None:
         """Label ``plans``, recording each as soon as its files are there."""
         self._total = len(plans)
         whole: list[Plan] = []
         large: list[Plan] = []
+        clips = [plan for plan in plans if plan.is_clip]
         for plan in plans:
-            (large if is_tiled(plan.image, self.settings.tile) else whole).append(plan)
+            if not plan.is_clip:
+                (large if is_tiled(plan.image, self.settings.tile) else whole).append(plan)
         self._label_whole(whole)
         for plan in large:
             self._label_large(plan)
+        for plan in clips:
+            self._label_clip(plan)
 
     def _label_whole(self, plans: Sequence[Plan]) -> None:
         under_way: deque[Loaded] = deque()
         tasks = self._tasks(plans, under_way)
         with CrfPool(self.settings.jobs) as pool:
-            outcomes = map(_attempt, tasks) if len(plans) <= FEW else pool.run(finish_task, ((task,) for task in tasks), ahead=pool.workers + 2)
+            outcomes = map(attempt, tasks) if len(plans) <= FEW else pool.run(finish_task, ((task,) for task in tasks), ahead=pool.workers + 2)
             for outcome in outcomes:
                 item = under_way.popleft()
                 if isinstance(outcome, OutputError):
                     raise outcome
                 if isinstance(outcome, BaseException):
-                    self._fail(item, _reason(outcome))
+                    self._fail(item, reason_of(outcome))
                 else:
                     self._done(item, outcome)
 
@@ -194,9 +218,25 @@ class _Run:
         except OutputError:
             raise
         except Exception as error:
-            self._fail(item, _reason(error))
+            self._fail(item, reason_of(error))
         else:
             self._done(item, outcome)
+
+    def _label_clip(self, plan: Plan) -> None:
+        item = Loaded(plan, plan.image.digest(), None, "")
+        try:
+            result = label_clip(plan, item.sha256, self.out, self.segmenter, self.settings, partial(self._record, item.sha256), self.progress)
+        except OutputError:
+            raise
+        except Exception as error:
+            self._fail(item, reason_of(error))
+        else:
+            overlay = plan.overlay if self.settings.overlays else ""
+            self.manifest.add(Entry(plan.name, item.sha256, self.model, self.digest, "clip", overlay=overlay, frames=result.frames, reason=result.problem))
+            self.clips.append(f"{plan.name}: {result}")
+            if result.problem:
+                self.failures[plan.name] = result.problem
+            self._advance()
 
     def _tasks(self, plans: Sequence[Plan], under_way: deque[Loaded]) -> Iterator[Task]:
         """Tasks for the workers, each noted in ``under_way``. Images that fail before that are recorded here."""
@@ -220,7 +260,7 @@ class _Run:
         except Exception as error:
             # One image, or too many at once for the memory: each gets its own try.
             if len(read) == 1:
-                yield read[0], _reason(error)
+                yield read[0], reason_of(error)
             else:
                 for item in read:
                     yield from self._probabilities([item])
@@ -252,14 +292,17 @@ class _Run:
     def _done(self, item: Loaded, outcome: Outcome) -> None:
         plan = item.plan
         before = self.manifest.entries.get(plan.name)
-        overlay = plan.overlay if self.settings.overlays else ""
-        shown = plan.confidence if self.settings.confidence else ""
-        entry = Entry(plan.name, item.sha256, self.model, self.digest, "done", plan.label, overlay, outcome.pixels)
-        self.manifest.add(replace(entry, confidence=outcome.confidence, familiarity=outcome.familiarity, confidence_map=shown, abstained=outcome.abstained))
+        self._record(item.sha256, plan, outcome)
         if before is not None and before.label != plan.label and before.label in other_names(plan) and before.label not in self.claimed:
             # A new neighbour of the same name gave this image's results a longer one.
             (self.out / before.label).unlink(missing_ok=True)
         self._advance()
+
+    def _record(self, sha256: str, plan: Plan, outcome: Outcome) -> None:
+        overlay = plan.overlay if self.settings.overlays else ""
+        shown = plan.confidence if self.settings.confidence else ""
+        entry = Entry(plan.name, sha256, self.model, self.digest, "done", plan.label, overlay, outcome.pixels)
+        self.manifest.add(replace(entry, confidence=outcome.confidence, familiarity=outcome.familiarity, confidence_map=shown, abstained=outcome.abstained))
 
     def _fail(self, item: Loaded, reason: str) -> None:
         self.failures[item.plan.name] = reason
@@ -280,27 +323,3 @@ class _Run:
         """What is known of each image that is done, the least to be trusted first."""
         known = [Doubt(entry.image, entry.familiarity, entry.confidence) for entry in self.current(plans) if entry.familiarity is not None]
         return sorted(known, key=lambda doubt: (doubt.familiarity, doubt.confidence or 0.0))
-
-
-class _Unwritten:
-    """A manifest that is only looked at."""
-
-    def __init__(self) -> None:
-        self.entries: dict[str, Entry] = {}
-
-    def add(self, entry: Entry) -> None:
-        """Nothing is kept."""
-
-
-def _attempt(task: Task) -> Outcome | Exception:
-    """`finish_task` in this process, with the outcome as `CrfPool.run` gives it."""
-    try:
-        return finish_task(task)
-    except Exception as error:
-        return error
-
-
-def _reason(error: BaseException) -> str:
-    """One line for the list of failures."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, StegoError) else f"{type(error).__name__}: {text}"

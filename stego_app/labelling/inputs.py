@@ -1,4 +1,4 @@
-"""What the user names as input: folders, files, patterns, zips and lists, in one go."""
+"""What the user names as input: folders, files, patterns, zips and lists, in one go; video clips are found among the images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from models.errors import StegoError
 from stego_app.formats.image_file import ImageFile
 from stego_app.formats.safe_zip import members, open_zip
-from stego_app.images import IMAGE_SUFFIXES, find_images
+from stego_app.images import IMAGE_SUFFIXES, find_files
+from stego_app.video.reading import VIDEO_SUFFIXES
 
 _PATTERN = frozenset("*?[")
 
@@ -74,8 +75,8 @@ def _look(source: str | Path) -> Iterator[_Source]:
     elif path.is_file():
         yield _single(path)
     else:
-        inputs = tuple(Input(ImageFile(image), PurePosixPath(image.relative_to(path).as_posix())) for image in find_images(path))
-        yield _Source(path, inputs)
+        found = find_files(path, IMAGE_SUFFIXES | VIDEO_SUFFIXES, "images")
+        yield _Source(path, tuple(Input(ImageFile(file), PurePosixPath(file.relative_to(path).as_posix())) for file in found))
 
 
 def _single(path: Path) -> _Source:
@@ -112,7 +113,7 @@ def _matched(pattern: str) -> _Source:
     fixed = next(index for index, part in enumerate(parts) if _PATTERN & set(part))
     base = Path(*parts[:fixed]) if fixed else Path()
     paths = [Path(text) for text in glob.glob(pattern, recursive=True)]
-    images = [path for path in paths if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES]
+    images = [path for path in paths if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
     if not images:
         raise StegoError(f"{pattern}: no images match")
     return _Source(base, tuple(Input(ImageFile(path), PurePosixPath(path.relative_to(base).as_posix())) for path in images))

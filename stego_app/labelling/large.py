@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -26,6 +25,7 @@ from stego_app.labelling.settings import LabelSettings
 from stego_app.labelling.tile_grid import Floats, TileGrid, join, padded
 from stego_app.labelling.tile_worker import Tile, TileTask, finish_tile
 from stego_app.labelling.worker import Outcome
+from stego_app.npz import load_arrays, save_arrays
 from stego_app.progress import Progress
 from stego_app.segmentation import Segmentation, count_labels, reduced_image
 
@@ -105,7 +105,7 @@ class _Large:
         for row, top in enumerate(tops):
             if not self._row_file(row).is_file():
                 maps, familiarity = self._encode_row(top)
-                _save(self._row_file(row), maps=maps.astype(np.float16), familiarity=np.array(familiarity, dtype=np.float64))
+                save_arrays(self._row_file(row), maps=maps.astype(np.float16), familiarity=np.array(familiarity, dtype=np.float64))
             self.progress(f"{self.plan.name}: rows of tiles", row + 1, len(tops))
 
     def _encode_row(self, top: int) -> tuple[Floats, list[float]]:
@@ -198,14 +198,14 @@ class _Large:
         """Maps (C, last - first, columns) of rows of cells, averaged over the rows of tiles that see them."""
         tops = self.grid.starts(0)
         near = [(row, top) for row, top in enumerate(tops) if top < last and top + self.grid.reach > first]
-        parts = [_load(self._row_file(row))["maps"].astype(np.float32) for row, _ in near]
+        parts = [load_arrays(self._row_file(row))["maps"].astype(np.float32) for row, _ in near]
         return join(parts, [top - first for _, top in near], self.grid.tent(), last - first, axis=1)
 
     def _save_strip(self, top: int, tiles: list[Tile]) -> None:
         confidence = [tile.confidence for tile in tiles if tile.confidence is not None]
         sums = np.array([sum(tile.total for tile in tiles), sum(tile.counted for tile in tiles), sum(tile.withheld for tile in tiles)], dtype=np.float64)
         shown = {"confidence": np.concatenate(confidence, axis=1)} if confidence else {}
-        _save(self._strip_file(top), labels=np.concatenate([tile.labels for tile in tiles], axis=1), sums=sums, **shown)
+        save_arrays(self._strip_file(top), labels=np.concatenate([tile.labels for tile in tiles], axis=1), sums=sums, **shown)
 
     # The files ----------------------------------------------------------------------------------------------------
 
@@ -220,7 +220,7 @@ class _Large:
             shown = stack.enter_context(_grey_png(stack, self.out / self.plan.confidence, grid)) if settings.confidence else None
             with whole_file(self.out / self.plan.label) as part, part.open("wb") as file, RowsPng(file, grid.height, grid.width, palette) as png:
                 for top in range(0, grid.cells[0], grid.reach):
-                    strip = _load(self._strip_file(top))
+                    strip = load_arrays(self._strip_file(top))
                     png.write(strip["labels"])
                     counts += count_labels(strip["labels"])
                     sums += strip["sums"]
@@ -243,7 +243,7 @@ class _Large:
 
     def _familiarity(self) -> float:
         """Mean over the tiles; 0 where none holds data."""
-        known = np.concatenate([_load(self._row_file(row))["familiarity"] for row in range(len(self.grid.starts(0)))])
+        known = np.concatenate([load_arrays(self._row_file(row))["familiarity"] for row in range(len(self.grid.starts(0)))])
         return float(known.mean()) if known.size else 0.0
 
     def _row_file(self, row: int) -> Path:
@@ -256,15 +256,3 @@ class _Large:
 def _grey_png(stack: ExitStack, path: Path, grid: TileGrid) -> RowsPng:
     part = stack.enter_context(whole_file(path))
     return RowsPng(stack.enter_context(part.open("wb")), grid.height, grid.width)
-
-
-def _save(path: Path, **arrays: npt.NDArray[Any]) -> None:
-    stream = io.BytesIO()
-    save: Any = np.savez_compressed  # whose stubs take any name for its one option
-    save(stream, **arrays)
-    write_bytes(path, stream.getvalue())
-
-
-def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)

@@ -23,7 +23,7 @@ class Entry:
         sha256: of the file's bytes; empty where they could not be read.
         model: fingerprint of the segmenter.
         settings: digest of the settings.
-        status: "done" or "failed".
+        status: "done", "failed", or "clip" for a clip whose frames, each with an entry of its own, are done.
         label: the label map, relative to the output folder; empty if it failed.
         overlay: the overlay, likewise; empty if none was asked for.
         pixels: number of pixels of each label that occurs, 255 for ignored.
@@ -31,6 +31,7 @@ class Entry:
         confidence: mean confidence of the pixels that have a class; None where it was not asked for, or no pixel has one.
         familiarity: the image's own score, see `stego_app.segmentation.Segmentation`; None where it was not asked for.
         confidence_map: the map of confidence, relative to the output folder; empty if none was asked for.
+        frames: of a clip.
         abstained: pixels that were given no class for want of confidence; they are among the ignored in ``pixels``.
     """
 
@@ -47,6 +48,7 @@ class Entry:
     familiarity: float | None = None
     confidence_map: str = ""
     abstained: int | None = None
+    frames: int | None = None
 
 
 class Manifest:
@@ -88,6 +90,16 @@ class Manifest:
         self.entries[entry.image] = entry
 
 
+class Unwritten:
+    """A manifest that is only looked at."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+
+    def add(self, entry: Entry) -> None:
+        """Nothing is kept."""
+
+
 def read_entries(out: Path) -> dict[str, Entry]:
     """The latest entry of each image in an output folder; none where there is no manifest. Nothing is changed."""
     return _read(out / NAME)[0]
@@ -122,6 +134,6 @@ def _parse(line: bytes) -> Entry | None:
         counts = {str(label): int(count) for label, count in (entry.pixels or {}).items()}
     except (ValueError, TypeError, AttributeError):
         return None
-    numbers = all(value is None or isinstance(value, (int, float)) for value in (entry.confidence, entry.familiarity, entry.abstained))
+    numbers = all(value is None or isinstance(value, (int, float)) for value in (entry.confidence, entry.familiarity, entry.abstained, entry.frames))
     whole = numbers and all(isinstance(value, str) for value in strings) and all(label.isdigit() for label in counts)
     return entry if whole else None

@@ -10,14 +10,15 @@ from pathlib import Path, PurePosixPath
 from models.errors import StegoError
 from stego_app.formats.image_file import ImageFile
 from stego_app.labelling.inputs import find_inputs
+from stego_app.video.reading import is_video
 
-RESULT_FOLDERS = ("labels", "overlays", "confidence", "geotiff", "labelme", "yolo")
+RESULT_FOLDERS = ("labels", "overlays", "confidence", "geotiff", "labelme", "yolo", "clips", "frames")
 """Folders of results inside OUT."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One image to label: where it is, its name in lists (relative, POSIX), and where its results go, relative to OUT."""
+    """One image (or clip) to label: where it is, its name in lists (relative, POSIX), and where its results go, relative to OUT."""
 
     image: ImageFile
     name: str
@@ -29,6 +30,11 @@ class Plan:
     def path(self) -> Path:
         """The file that is or holds the image."""
         return self.image.path
+
+    @property
+    def is_clip(self) -> bool:
+        """Whether it is a video clip: ``label`` and ``confidence`` are then folders of its frames', ``overlay`` a video."""
+        return not self.image.member and is_video(self.image.path)
 
     @property
     def key(self) -> str:
@@ -65,13 +71,20 @@ def plan_inputs(sources: Sequence[Path | str], out: Path) -> list[Plan]:
     images = [item for item in images if not (searched and item.image.path.resolve().is_relative_to(target))]
     if not images:
         raise StegoError(f"{sources[0]}: no images found outside the output folder {out}")
-    names = output_names(item.name for item in images)
-    return [plan_image(item.image, str(item.name), names[item.name]) for item in images]
+    clips = {item.name for item in images if not item.image.member and is_video(item.image.path)}
+    names = output_names(item.name for item in images if item.name not in clips)
+    # A clip keeps its suffix: no folder beside it can have its name.
+    return [plan_clip(item.image, str(item.name)) if item.name in clips else plan_image(item.image, str(item.name), names[item.name]) for item in images]
 
 
 def plan_image(image: ImageFile, name: str, key: str) -> Plan:
     """The plan of one image whose results are called ``key``."""
     return Plan(image, name, f"labels/{key}.png", f"overlays/{key}.jpg", f"confidence/{key}.png")
+
+
+def plan_clip(clip: ImageFile, name: str) -> Plan:
+    """The plan of a video clip; see `Plan.is_clip`."""
+    return Plan(clip, name, f"labels/{name}", f"overlays/{name}.mp4", f"confidence/{name}")
 
 
 def output_names(images: Iterable[PurePosixPath]) -> dict[PurePosixPath, str]:

@@ -13,6 +13,9 @@ from stego_app.crf import CrfSettings
 FORMAT = 1
 """Raised when the same model and settings would give other labels than before, so that folders are labelled anew."""
 
+STEADY_SECONDS = 0.5
+"""What a clip's classes are averaged over: long beside the flicker of single frames, short beside what happens in the picture."""
+
 # What decides how fast the work goes, but not what comes out.
 _SPEED_ONLY = {"batch_size", "jobs", "overlays", "confidence", "formats"}
 
@@ -32,6 +35,7 @@ class LabelSettings(BaseModel):
     tile: int | None = Field(default=None, ge=0, description="side of the tiles of large TIFFs in pixels, each seen as an image; 0 for none; chosen if None")
     overlays: bool = Field(default=False, description="also write the colours over the pictures")
     formats: tuple[str, ...] = Field(default=(), description="also write the label maps in these formats, by name")
+    steady: float = Field(default=STEADY_SECONDS, ge=0, le=60, description="seconds over which clips are averaged along their motion; 0 for each frame alone")
     batch_size: int = Field(default=4, ge=1, description="images a forward pass")
     jobs: int | None = Field(default=None, ge=1, description="processes for the CRF and the writing")
     crf_settings: CrfSettings = CrfSettings()
@@ -49,5 +53,7 @@ class LabelSettings(BaseModel):
     def digest(self) -> str:
         """16 hex digits of everything here that the labels depend on."""
         unused = (set() if self.crf else {"crf_settings"}) | {name for name in ("abstain", "tile") if getattr(self, name) is None}
+        if self.steady == STEADY_SECONDS:  # images do not depend on it: their folders are not labelled anew
+            unused.add("steady")
         values = self.model_dump(exclude=_SPEED_ONLY | unused)
         return hashlib.sha256(json.dumps([FORMAT, values], sort_keys=True).encode()).hexdigest()[:16]

@@ -37,7 +37,7 @@ class Doubt(NamedTuple):
 class LabelSummary:
     """Counts of a run, each failure as (image, reason), and each image with its scores, the least to be trusted first, if asked for.
 
-    ``written``: what was made anew in other formats.
+    ``written``: what was made anew in other formats. ``clips``: a few words on each video clip that was labelled.
     """
 
     out: Path
@@ -47,6 +47,7 @@ class LabelSummary:
     seconds: float
     doubtful: tuple[Doubt, ...] = ()
     written: tuple[Path, ...] = ()
+    clips: tuple[str, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -60,7 +61,10 @@ class LabelSummary:
 
     def __str__(self) -> str:
         rate = f" in {self.seconds:.1f} s, {self.labelled / self.seconds:.1f}/s" if self.labelled and self.seconds > 0 else ""
-        text = f"labelled {self.labelled} of {self.total} images{rate}; label maps in {self.out / 'labels'}"
+        what = "images and clips" if self.clips else "images"
+        text = f"labelled {self.labelled} of {self.total} {what}{rate}; label maps in {self.out / 'labels'}"
+        if self.clips:
+            text += f"; {self.clips[0]}" + (f" (and {len(self.clips) - 1} more clips, see {self.out / 'clips'})" if len(self.clips) > 1 else "")
         if self.skipped:
             text += f"; {self.skipped} were done before"
         if self.written:

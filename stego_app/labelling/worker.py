@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from models.errors import StegoError
 from stego_app.atomic import write_bytes
 from stego_app.classes import IGNORED
 from stego_app.confidence.maps import Trust, confidence_of, mean_confidence
@@ -89,3 +90,17 @@ def finish_task(task: Task) -> Outcome:
     write_bytes(task.label, index_png(labels, task.palette))
     counts = count_labels(labels)
     return Outcome({str(label): int(counts[label]) for label in np.flatnonzero(counts)}, mean, familiarity, withheld)
+
+
+def attempt(task: Task) -> Outcome | Exception:
+    """`finish_task` in this process, with the outcome as `CrfPool.run` gives it."""
+    try:
+        return finish_task(task)
+    except Exception as error:
+        return error
+
+
+def reason_of(error: BaseException) -> str:
+    """One line for the list of failures."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, StegoError) else f"{type(error).__name__}: {text}"

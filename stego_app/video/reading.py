@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import StegoError
+from stego_app.images import find_files
 
 # FFmpeg would write its own remarks on damaged files to the terminal; ours name the file. Read when the first clip is opened.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -79,26 +80,20 @@ class Video:
     def frames(self, skip: int = 0) -> Iterator[Frame]:
         """The frames in order, one in memory at a time; the first ``skip`` are decoded, but not handed out.
 
-        Times are the file's own, so clips of a variable frame rate keep theirs; where a file has none they are counted.
+        Times are the file's own, so clips of a variable frame rate keep theirs; where a file has none they are counted. Where the size changes
+        on the way, the decoder brings all frames to that of the first.
 
         Raises:
-            VideoError: no frame can be decoded, the size changes on the way, or the clip ends well before the number of frames it declares.
+            VideoError: no frame can be decoded, or the clip ends well before the number of frames it declares.
         """
         path, step = self.info.path, 1 / self.info.fps
         first, seconds, number = 0.0, -step, 0
-        shape: tuple[int, ...] | None = None
         while self._capture.grab():
             stamp = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
             first = stamp if number == 0 else first
             seconds = stamp - first if stamp - first > seconds else seconds + step
-            if number >= skip or shape is None:
-                image = self._retrieved(number)
-                shape = shape or image.shape
-                if image.shape != shape:
-                    sizes = f"{image.shape[1]} × {image.shape[0]} pixels, the first {shape[1]} × {shape[0]}"
-                    raise VideoError(f"{path}: frame {number} has {sizes}; expected one size throughout the clip")
-                if number >= skip:
-                    yield Frame(number, seconds, image)
+            if number >= skip:
+                yield Frame(number, seconds, self._retrieved(number))
             number += 1
         if number == 0:
             raise VideoError(f"{path}: no frame can be decoded (damaged, or of a kind this FFmpeg has no decoder for)")
@@ -157,20 +152,8 @@ def is_video(path: Path) -> bool:
 
 
 def find_videos(root: Path) -> list[Path]:
-    """All clips under ``root``, sorted by path, or ``root`` itself if it is a file; hidden files and folders are left out; there may be none."""
-    if root.is_file():
-        return [root]
-    found: list[Path] = []
-    visited: set[str] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in visited:  # a link that leads back up would never end
-            subfolders.clear()
-            continue
-        visited.add(real)
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [path for name in files if not name.startswith(".") and is_video(path := Path(folder, name)) and path.is_file()]
-    return sorted(found, key=lambda path: path.relative_to(root).parts)
+    """All clips under ``root``, or ``root`` itself if it is a file; raises as `find_files`."""
+    return [root] if root.is_file() else find_files(root, VIDEO_SUFFIXES, "clips")
 
 
 def _opened(path: Path) -> Any:
