@@ -32,7 +32,7 @@ EXPOSE 8000
 # Loading the model takes a few seconds; until then connections are refused.
 HEALTHCHECK --start-period=60s --interval=30s --timeout=5s --retries=3 \
   CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health', timeout=4)"]
-# Requests under way get 20 s to end after SIGTERM: `docker stop --time 40`.
+# Requests under way get 15 s to end after SIGTERM: `docker stop --time 40`.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["stego"]
 CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -33,6 +32,7 @@ from api.routes.unknown import unknown_router
 from api.routes.xanylabeling import xanylabeling_router
 from api.security.install import install_security
 from api.settings import ServiceSettings
+from api.stopping import Stopping
 from api.worker import InferenceWorker
 from stego_app import __version__
 from stego_app.crf import CrfPool
@@ -58,6 +58,7 @@ def create_app(settings: ServiceSettings | None = None, segmenters: Mapping[str,
     metrics = Metrics()
     engine = make_engine(settings, metrics)
     metrics.watch(queue=lambda: worker.pending, pixels=lambda: engine.budget.held)
+    stopping = Stopping(worker, jobs, engine, settings.shutdown_grace)
     inference = Inference(settings, catalog, worker, engine, metrics)
 
     @asynccontextmanager
@@ -66,14 +67,11 @@ def create_app(settings: ServiceSettings | None = None, segmenters: Mapping[str,
         if jobs is not None:
             jobs.start()
         yield
-        worker.close()
-        if jobs is not None:
-            await run_in_threadpool(jobs.stop)
-        await run_in_threadpool(engine.close)
+        await stopping.finish()
 
     # The interactive pages of FastAPI load scripts from another host, so they are off; the description is served.
     app = FastAPI(title="stego", version=__version__, description=_DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.stopping = asyncio.Event()
+    app.state.stopping = stopping
     install_error_handlers(app)
     known = list(app.routes)
     for router in (
@@ -100,7 +98,7 @@ def create_app(settings: ServiceSettings | None = None, segmenters: Mapping[str,
     app.add_middleware(BodyLimit, rule=BodyRule(settings.max_bytes, settings.upload_timeout), rules={"/v1/jobs": archive, "/v1/fit": archive})
     install_security(app, settings)
     app.add_middleware(XAnyLabelingPaths)
-    app.add_middleware(RequestContext, stopping=app.state.stopping, answered=metrics.answered)
+    app.add_middleware(RequestContext, stopping=stopping.begun, answered=metrics.answered)
     return app
 
 

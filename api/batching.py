@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -31,8 +32,20 @@ class _Waiting:
     flip: bool
     encoded: Future[Any] = field(default_factory=Future)
 
+    def succeed(self, encoded: Any) -> None:
+        with suppress(InvalidStateError):  # given up in the meantime
+            self.encoded.set_result(encoded)
+
+    def fail(self, error: BaseException) -> None:
+        with suppress(InvalidStateError):
+            self.encoded.set_exception(error)
+
     def goes_with(self, other: _Waiting) -> bool:
         return self.segmenter is other.segmenter and self.flip == other.flip
+
+
+def _closing() -> StegoError:
+    return StegoError("the service is shutting down")
 
 
 class Batcher:
@@ -53,6 +66,7 @@ class Batcher:
         self._observe = observe
         self._arrived = threading.Condition()
         self._waiting: list[_Waiting] = []
+        self._under_way: list[_Waiting] = []
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -65,7 +79,7 @@ class Batcher:
         item = _Waiting(segmenter, image, flip)
         with self._arrived:
             if self._closed:
-                raise StegoError("the service is shutting down")
+                raise _closing()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="backbone", daemon=True)
                 self._thread.start()
@@ -74,15 +88,21 @@ class Batcher:
         return item.encoded.result()
 
     def close(self) -> None:
-        """Finish what waits and take no more."""
+        """Take no more. Whoever still waits is told so at once, also for what is being computed: nobody is left to answer to."""
         with self._arrived:
             self._closed = True
+            left = [*self._waiting, *self._under_way]
+            self._waiting = []
             self._arrived.notify_all()
+        for item in left:
+            item.fail(_closing())
 
     def _work(self) -> None:
         while batch := self._next_batch():
             self._observe(len(batch))
             _encode_together(batch)
+            # Not to be held until the next image comes: images and tokens are large.
+            self._under_way = batch = []
 
     def _next_batch(self) -> list[_Waiting]:
         """The next images that go together, the one that waits longest among them; empty at the end."""
@@ -97,6 +117,7 @@ class Batcher:
             batch = [item for item in self._waiting if item.goes_with(first)][: self._most]
             chosen = {id(item) for item in batch}
             self._waiting = [item for item in self._waiting if id(item) not in chosen]
+            self._under_way = batch
             return batch
 
     def _count(self, first: _Waiting) -> int:
@@ -108,10 +129,10 @@ def _encode_together(batch: Sequence[_Waiting]) -> None:
     try:
         results = first.segmenter.encode_many([item.image for item in batch], flip=first.flip)
         for item, result in zip(batch, results, strict=True):
-            item.encoded.set_result(result)
+            item.succeed(result)
     except BaseException as error:
         if len(batch) == 1:
-            first.encoded.set_exception(error)
+            first.fail(error)
             return
         for item in batch:
             if not item.encoded.done():

@@ -63,10 +63,10 @@ class Engine:
             self._pool.call(_ready)
 
     def close(self) -> None:
-        """Finish what is under way and end thread and processes."""
+        """Give up what is under way and end thread and processes: called when nobody waits for an answer any more."""
         self._batcher.close()
         if self._pool is not None:
-            self._pool.close()
+            self._pool.end()
 
 
 def _with_crf_elsewhere(segmenter: TellsProbabilities, image: npt.NDArray[np.uint8], encoded: Any, classes: int | None, pool: CrfPool) -> Segmentation:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 import sys
@@ -12,8 +11,10 @@ import uvicorn
 
 from api.app import create_app
 from api.settings import ServiceSettings
+from api.stopping import Stopping
 from models.errors import StegoError
 
+_LAST_ANSWERS = 2  # seconds between giving up the last image and closing the last connection
 _BACKLOG = 128  # connections that the system holds until they are taken
 
 
@@ -32,7 +33,13 @@ def serve(settings: ServiceSettings) -> None:
         shown = f"[{host}]" if ":" in host else host
         print(f"stego: serving on http://{shown}:{port} (REST at /v1{', page at /' if settings.ui else ''}); Ctrl-C stops", file=sys.stderr, flush=True)
         config = uvicorn.Config(
-            app, log_config=None, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=settings.shutdown_grace
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            # By then every image was answered; this is for uploads and downloads that do not end.
+            timeout_graceful_shutdown=settings.shutdown_grace + _LAST_ANSWERS,
         )
         with suppress(KeyboardInterrupt):  # uvicorn raises it again once it has shut down in good order
             _Server(config, app.state.stopping).run(sockets=[listener])
@@ -41,12 +48,12 @@ def serve(settings: ServiceSettings) -> None:
 class _Server(uvicorn.Server):
     """uvicorn that tells the application when it begins to shut down, not only when all connections are closed."""
 
-    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
+    def __init__(self, config: uvicorn.Config, stopping: Stopping) -> None:
         super().__init__(config)
         self._stopping = stopping
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._stopping.set()
+        self._stopping.begin()
         await super().shutdown(sockets)
 
 

@@ -27,7 +27,7 @@ class ServiceSettings(BaseModel):
         crf_workers: processes for the CRF; one a core if None, 0 to run it in the service's own process.
         timeout: seconds an accepted image may wait and be worked on.
         upload_timeout: seconds a client may take to send a request's body.
-        shutdown_grace: seconds that requests under way get to finish when the service is stopped.
+        shutdown_grace: seconds that images being worked on get when the service is stopped; what waits is answered 503 at once.
         ui: mount the browser page at ``/``.
         folder: a folder of images on this machine that visitors of the page may have segmented, and see; none unless given.
         keys: file of API keys (see `api.security.keys`); with it, or with the environment's STEGO_API_KEYS, every request needs one.
@@ -55,7 +55,7 @@ class ServiceSettings(BaseModel):
     crf_workers: int | None = Field(default=None, ge=0, le=256)
     timeout: float = Field(default=120.0, gt=0)
     upload_timeout: float = Field(default=60.0, gt=0)
-    shutdown_grace: int = Field(default=10, ge=0)
+    shutdown_grace: int = Field(default=15, ge=0)
     ui: bool = True
     folder: Path | None = None
     keys: Path | None = None

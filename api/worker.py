@@ -50,6 +50,7 @@ class InferenceWorker:
         self._pending = 0
         self._seconds = _FIRST_GUESS
         self._closed = False
+        self._given_up: float | None = None
 
     @property
     def pending(self) -> int:
@@ -86,6 +87,8 @@ class InferenceWorker:
                     return waiting.result()
                 if left <= 0:
                     raise self._overdue(future)
+                if self._given_up is not None and time.monotonic() >= self._given_up:
+                    raise self._closing()
                 if client_left is not None and await client_left():
                     raise ClientLeftError
         finally:
@@ -110,9 +113,17 @@ class InferenceWorker:
                 raise  # the work's own
             raise self._overdue(future) from None
 
-    def close(self) -> None:
-        """Take no more work and drop what waits; work under way ends by itself."""
-        self._closed = True
+    def close(self, grace: float | None = None) -> None:
+        """Take no more work and drop what waits; work under way ends by itself.
+
+        Args:
+            grace: seconds from now after which `run` waits for it no longer and raises `BusyError`; as long as any work may take if None.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._given_up = None if grace is None else time.monotonic() + grace
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _submit(self, work: Callable[[], T]) -> Future[T]:
@@ -122,7 +133,8 @@ class InferenceWorker:
             if self._pending >= self._capacity:
                 raise BusyError(f"{self._pending} images are already waiting; try again later", self.retry_after())
             self._pending += 1
-        future = self._executor.submit(self._timed, work)
+            # Within the lock, so that it cannot be closed in between.
+            future = self._executor.submit(self._timed, work)
         future.add_done_callback(self._leave)
         return future
 

@@ -64,10 +64,14 @@ class JobService:
         if self.worker is not None:
             self.worker.start()
 
-    def stop(self) -> None:
-        """End the worker process; jobs under way go on at the next start."""
+    def interrupt(self) -> None:
+        """End the worker process; jobs under way go on at the next start. What is known of jobs can still be asked."""
         if self.worker is not None:
             self.worker.stop()
+
+    def stop(self) -> None:
+        """`interrupt`, and give back what is open."""
+        self.interrupt()
         self.store.close()
 
     @contextmanager

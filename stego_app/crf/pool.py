@@ -8,7 +8,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from types import TracebackType
@@ -45,6 +45,7 @@ class CrfPool:
         self.workers = workers or available_cores()
         self._executor: ProcessPoolExecutor | None = None
         self._starting = threading.Lock()
+        self._ended = False
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +82,7 @@ class CrfPool:
 
         Raises:
             WorkerLostError: the worker died at it, and again when it was tried once more.
+            StegoError: the pool has ended.
         """
         for _ in range(2):
             executor = self._started()
@@ -91,6 +93,10 @@ class CrfPool:
                     if self._executor is executor:  # or another thread has noticed first
                         self._executor = None
                         executor.shutdown(wait=False)
+            except (CancelledError, RuntimeError):
+                if not self._ended:
+                    raise
+                raise _over() from None  # the pool ended while the task waited, or just before it was taken
         raise WorkerLostError("a worker process died twice at this image; is there enough memory?")
 
     def close(self, *, now: bool = False) -> None:
@@ -107,6 +113,12 @@ class CrfPool:
             for worker in workers:
                 worker.join()
 
+    def end(self) -> None:
+        """`close` at once, for good: threads that wait in `call` are told, and start no new workers."""
+        with self._starting:
+            self._ended = True
+        self.close(now=True)
+
     def worker_ids(self) -> list[int]:
         """Process ids of the workers started so far."""
         processes = self._executor._processes if self._executor else None
@@ -114,6 +126,8 @@ class CrfPool:
 
     def _started(self) -> ProcessPoolExecutor:
         with self._starting:
+            if self._ended:
+                raise _over()
             if self._executor is None:
                 context = multiprocessing.get_context("spawn")
                 self._executor = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_start_worker)
@@ -146,6 +160,10 @@ class CrfPool:
             if _is_lost(task.future):
                 task.future = self._submit(function, task.arguments)
         return outcome
+
+
+def _over() -> StegoError:
+    return StegoError("the worker processes have been stopped")
 
 
 def _submitted(executor: ProcessPoolExecutor, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:

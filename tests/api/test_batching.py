@@ -99,14 +99,22 @@ def test_an_image_that_fails_fails_alone() -> None:
     assert recorder.batches == [3, 1, 1, 1]
 
 
-def test_closing_finishes_what_waits_and_refuses_more() -> None:
+def test_closing_gives_up_what_is_computed_and_what_waits_and_refuses_more() -> None:
+    gate = threading.Event()
+    slow = FakeSegmenter(on_encode=lambda: gate.wait(10))
     recorder = Recorder()
-    batcher = Batcher(most=8, window=5)
-    with ThreadPoolExecutor(1) as threads:
+    batcher = Batcher(most=1, window=0)
+    with ThreadPoolExecutor(2) as threads:
+        computed = threads.submit(batcher.encode, slow, image(1), flip=False)
+        wait_until(lambda: len(batcher._under_way) == 1)
         waiting = threads.submit(batcher.encode, recorder, image(1), flip=False)
         wait_until(lambda: len(batcher._waiting) == 1)
         batcher.close()
-        assert waiting.result(4) == (12, False)
+        for told in (computed, waiting):
+            with pytest.raises(StegoError, match="shutting down"):
+                told.result(4)
+    gate.set()
+    assert recorder.batches == []
     with pytest.raises(StegoError, match="shutting down"):
         batcher.encode(recorder, image(1), flip=False)
 
