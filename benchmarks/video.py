@@ -6,8 +6,8 @@
 
 ``steady`` labels clips frame by frame and steadily with one segmenter, and measures flicker twice: along the flow that the method itself
 follows, and along Farnebäck's, which it never sees. ``drive`` takes the frames of a CamVid split, in order, for one clip at 15 frames a second and scores both
-label maps against the ground truth. ``vjepa`` takes the checkpoint of a run: the masked-prediction L1 on held-out clips beside copying the mean of the seen
-tokens (of the same clip) and the mean of all clips; and an attentive probe that tells clips in order from shuffled ones, on the trained encoder and on its start.
+label maps against the ground truth. ``vjepa`` takes the checkpoint of a run: the masked-prediction L1 on held-out clips beside copying the mean of the
+seen tokens (of the same clip) and the mean of all clips; and an attentive probe that tells clips in order from shuffled ones, trained and at its start.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -111,25 +113,14 @@ def steady(options: argparse.Namespace) -> None:
     for path in (one for folder in options.clips for one in find_videos(folder)):
         cache = options.cache / f"{path.name}.npz" if options.cache else None
         with open_video(path) as video:
-            images = ((frame.seconds, frame.image) for frame in video.frames() if frame.number < options.frames)
-            last = None
-            for last, _, _ in compare(seen_frames(segmenter, _first(images, options.frames), cache), options.seconds):
-                pass
-        if last is None:
-            continue
+            images = ((frame.seconds, frame.image) for frame in islice(video.frames(), options.frames))
+            last = deque(compare(seen_frames(segmenter, images, cache), options.seconds), maxlen=1).pop()[0]
         print(last.row(path.name), flush=True)
         totals.frames += last.frames
         for mine, its in zip((*totals.alone, *totals.steady), (*last.alone, *last.steady), strict=True):
             mine.changed += its.changed
             mine.counted += its.counted
     print(totals.row("all pixels"), flush=True)
-
-
-def _first(images: Iterator[tuple[float, Bytes]], count: int) -> Iterator[tuple[float, Bytes]]:
-    for number, image in enumerate(images):
-        yield image
-        if number + 1 == count:
-            return
 
 
 def drive(options: argparse.Namespace) -> None:
@@ -145,7 +136,9 @@ def drive(options: argparse.Namespace) -> None:
     images = ((number / DRIVE_FPS, dataset.read_image(sample)) for number, sample in enumerate(dataset.samples))
     cache = options.cache / f"camvid-{options.split}-{Path(options.model).stem}.npz" if options.cache else None
     known = Compared()
-    for sample, (known, *both) in zip(dataset.samples, compare(seen_frames(segmenter, images, cache), options.seconds), strict=True):
+    for sample, (known, *both) in zip(  # noqa: B007  # it is printed at the end
+        dataset.samples, compare(seen_frames(segmenter, images, cache), options.seconds), strict=True
+    ):
         truth = dataset.read_label(sample)
         for histogram, probabilities in zip(histograms, both, strict=True):
             labels = decide(probabilities, (truth.shape[0], truth.shape[1]))[0]

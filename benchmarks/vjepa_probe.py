@@ -41,7 +41,7 @@ def held_out_scores(state: Path, train: Path, held: Path, seed: int) -> Iterator
     yield f"step {header['step']} of {prepared.steps}; {len(clips['train'])} clips of the training videos, {len(clips['held'])} of {held.name}, seed {seed}"
     yield "\n| masked prediction, L1 of layer-normed targets | training clips | held-out clips |\n|---|---|---|"
     rows = [_prediction(method, one, clips["train"], seed) for one in (clips["train"], clips["held"])]
-    for number, name in enumerate(("predictor", "mean of the clip's seen tokens", "mean of all training tokens")):
+    for number, name in enumerate(("predictor", "mean of the clip's seen tokens", "mean token of the training clips", "the same at each position")):
         yield f"| {name} | {rows[0][number]:.4f} | {rows[1][number]:.4f} |"
     yield "\n| attentive probe, in order or shuffled (chance 50 %) | training clips | held-out clips |\n|---|---|---|"
     encoder: VideoEncoder = method.kept
@@ -64,8 +64,8 @@ def _clips(folder: Path, shape: ClipShape, size: int, seed: int) -> torch.Tensor
 
 
 @torch.no_grad()
-def _prediction(method: Any, clips: torch.Tensor, training: torch.Tensor, seed: int) -> tuple[float, float, float]:
-    """L1 of the predictor, of the mean of the seen tokens, and of the mean token of the training clips."""
+def _prediction(method: Any, clips: torch.Tensor, training: torch.Tensor, seed: int) -> tuple[float, ...]:
+    """L1 of the predictor, of the mean of the seen tokens, of the mean token of the training clips, and of their mean at each position."""
     torch.manual_seed(seed)
     losses, copied, lengths = [], [], []
     for chunk in [some for _ in range(DRAWS) for some in clips.split(16)]:
@@ -74,9 +74,9 @@ def _prediction(method: Any, clips: torch.Tensor, training: torch.Tensor, seed: 
         losses.append(float(step.loss))
         copied.append(step.logs["copy_mean"])
         lengths.append(len(chunk))
-    everywhere = torch.cat([_targets(method, some).mean(dim=(0, 1), keepdim=True) for some in training.split(16)]).mean(dim=0)
-    constant = torch.cat([(_targets(method, some) - everywhere).abs().mean(dim=(1, 2)) for some in clips.split(16)]).mean()
-    return float(np.average(losses, weights=lengths)), float(np.average(copied, weights=lengths)), float(constant)
+    there = sum(_targets(method, some).sum(dim=0) for some in training.split(16)) / len(training)
+    constants = [torch.cat([(_targets(method, some) - mean).abs().mean(dim=(1, 2)) for some in clips.split(16)]).mean() for mean in (there.mean(dim=0), there)]
+    return float(np.average(losses, weights=lengths)), float(np.average(copied, weights=lengths)), *map(float, constants)
 
 
 def _targets(method: Any, clips: torch.Tensor) -> torch.Tensor:

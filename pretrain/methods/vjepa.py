@@ -21,7 +21,7 @@ from pretrain.video.encoder import Positions, VideoEncoder
 from pretrain.video.masks import LONG_RANGE, SHORT_RANGE, MaskKind, tube_masks
 from pretrain.video.material import ClipMaterial
 from pretrain.video.predictor import HEAD_WIDTH, Predictor
-from pretrain.video.schedules import shortened_momentum, warmup_constant_cooldown
+from pretrain.video.schedules import warmup_constant_cooldown
 
 
 class VJepaOptions(Options):
@@ -29,8 +29,9 @@ class VJepaOptions(Options):
 
     ``frames`` at ``fps`` a second in tubelets of ``tubelet``; ``short_blocks`` blocks of ``short_scale`` of the frame and ``long_blocks`` of
     ``long_scale``, at an aspect from ``aspect``; a predictor ``predictor_width`` wide (384 in the paper; 0 is half the encoder's) and
-    ``predictor_depth`` deep; ``momentum`` of the target encoder, the paper's or, in runs too short for it, one that spans a twentieth of the
-    run if None; ``smallest_crop`` is the least share of the frame a view shows. ``positions`` are the method's own, or with --init the backbone's, if None.
+    ``predictor_depth`` deep; ``smallest_crop`` is the least share of the frame a view shows. ``positions`` are the method's own, or with --init
+    the backbone's, if None. ``momentum`` of the target encoder is the paper's if None, in short runs too: a target that follows faster
+    comes to say the same of all tubelets before the predictor can tell them apart.
     """
 
     default_positions: ClassVar[Positions] = "sincos"
@@ -87,7 +88,7 @@ class VJepa(Pretext):
         turned = encoder.video.positions == "rotary"
         self.predictor = Predictor(encoder.dim, width, options.predictor_depth, len(options.masks), turned=turned)
         self.target = Teacher(encoder)
-        self.momentum = shortened_momentum(self.published_momentum, setting.steps) if options.momentum is None else options.momentum
+        self.momentum = self.published_momentum if options.momentum is None else options.momentum
 
     @classmethod
     def plan_at(cls, config: PretrainConfig, options: Any, clock: Clock) -> tuple[ViewPlan, int]:

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 class AttentiveProbe(nn.Module):
-    """Cross-attention of a learned query, its answer added to the query, an MLP, a norm and a linear classifier (Bardes et al., 2024, section 4.2 and appendix D).
+    """Cross-attention of a learned query, its answer added to the query, an MLP, a norm and a linear classifier (Bardes et al., 2024, section 4.2).
 
     Args:
         dim: channels of a token.
@@ -59,5 +59,5 @@ def fit_probe(
 @torch.no_grad()
 def accuracy(probe: AttentiveProbe, tokens: torch.Tensor, labels: torch.Tensor, batch: int = 256) -> float:
     """Share of ``tokens`` (N, L, C) whose largest logit is that of their label (N,), in [0, 1]."""
-    right = [(probe(some).argmax(1) == wanted).float() for some, wanted in zip(tokens.split(batch), labels.split(batch), strict=True)]
+    right = [(probe(some).argmax(1) == wanted).float() for some, wanted in zip(torch.split(tokens, batch), torch.split(labels, batch), strict=True)]
     return float(torch.cat(right).mean())

@@ -1,4 +1,4 @@
-"""Schedules of the two V-JEPAs, as functions of the step alone."""
+"""The learning rate of V-JEPA 2, as a function of the step alone."""
 
 from __future__ import annotations
 
@@ -12,8 +12,3 @@ def warmup_constant_cooldown(clock: Clock, peak: float, warmup: float, cooldown:
         return peak * (clock.step + 1) / warm
     left = clock.steps - clock.step
     return peak * min(1.0, left / (cool + 1))
-
-
-def shortened_momentum(published: float, steps: int) -> float:
-    """The published momentum, or, in a run too short for it, one whose average spans a twentieth of the run; see `pretrain.schedules.teacher_momentum`."""
-    return min(published, max(0.5, 1 - 20 / steps))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,10 @@ from stego_app.confidence.agreement import MissingConfidenceError
 from stego_app.confidence.maps import Trust
 from stego_app.crf import CrfPool
 from stego_app.formats.label_map import Classes, LabelMap
-from stego_app.labelling.clip import frame_plan, label_clip
+from stego_app.labelling.clip import label_clip
 from stego_app.labelling.export import check_formats, export
 from stego_app.labelling.large import label_large
+from stego_app.labelling.ledger import Ledger
 from stego_app.labelling.leftovers import remove_leftovers
 from stego_app.labelling.manifest import Entry, Manifest, Unwritten, read_entries
 from stego_app.labelling.names import Plan, other_names, plan_folder
@@ -77,17 +79,17 @@ def label_images(
     run = _begin(plans, out, segmenter, options, progress)
     started = time.monotonic()
     with Manifest(out) as manifest:
-        run.manifest = manifest
+        run.ledger.manifest = manifest
         remove_leftovers(out)
-        left = run.what_is_left(plans, known)
+        left = run.ledger.what_is_left(plans, progress, known)
         try:
             run.label(left)
         finally:
             # After an interruption too: the folder then holds what was done, and the lists say so.
             remove_leftovers(out)
             run.write_lists(plans)
-        current = run.current(plans)
-    of_name = {part.name: part for plan in plans for part in run.parts(plan)}
+        current = run.ledger.current(plans)
+    of_name = {part.name: part for plan in plans for part in run.ledger.parts(plan)}
     maps = [(entry, LabelMap(entry.image, of_name[entry.image].key, out / entry.label, of_name[entry.image].image)) for entry in current]
     written = export(out, maps, run.classes, asked, jobs=options.jobs, progress=progress)
     done = len(left) - len(run.failures)
@@ -99,8 +101,8 @@ def survey_images(plans: Sequence[Plan], out: Path, segmenter: LabellingSegmente
     """The images that `label_images` would label now; nothing is written."""
     check_formats(settings.formats)
     run = _begin(plans, out, segmenter, settings, silent)
-    run.manifest.entries.update(read_entries(out))
-    return run.what_is_left(plans)
+    run.ledger.manifest.entries.update(read_entries(out))
+    return run.ledger.what_is_left(plans, silent)
 
 
 def _begin(plans: Sequence[Plan], out: Path, segmenter: LabellingSegmenter, settings: LabelSettings, progress: Progress) -> _Run:
@@ -108,7 +110,8 @@ def _begin(plans: Sequence[Plan], out: Path, segmenter: LabellingSegmenter, sett
         raise MissingConfidenceError
     names, palette = segmenter.class_names(settings.classes), segmenter.palette(settings.classes)
     claimed = frozenset(plan.label for plan in plans)
-    return _Run(out, segmenter, settings, Unwritten(), progress, names, palette, segmenter.fingerprint, settings.digest(), claimed)
+    ledger = Ledger(out, settings, segmenter.fingerprint, settings.digest(), Unwritten())
+    return _Run(out, segmenter, settings, ledger, progress, names, palette, claimed)
 
 
 @dataclass
@@ -118,12 +121,10 @@ class _Run:
     out: Path
     segmenter: LabellingSegmenter
     settings: LabelSettings
-    manifest: Manifest | Unwritten
+    ledger: Ledger
     progress: Progress
     names: list[str]
     palette: npt.NDArray[np.uint8]
-    model: str
-    digest: str
     claimed: frozenset[str]
     failures: dict[str, str] = field(default_factory=dict)
     clips: list[str] = field(default_factory=list)
@@ -134,53 +135,6 @@ class _Run:
     def classes(self) -> Classes:
         """Names and colours."""
         return Classes(tuple(self.names), self.palette)
-
-    def what_is_left(self, plans: Sequence[Plan], known: frozenset[str] = frozenset()) -> list[Plan]:
-        """Plans whose results are missing or were made from other bytes, by another segmenter or with other settings."""
-        left = []
-        for number, plan in enumerate(plans):
-            if not self._is_done(plan, plan.name in known):
-                left.append(plan)
-            if self.manifest.entries:
-                self.progress("checking", number + 1, len(plans))
-        return left
-
-    def _is_done(self, plan: Plan, is_known: bool) -> bool:
-        entry = self.manifest.entries.get(plan.name)
-        if plan.is_clip:
-            parts = self.parts(plan) if entry is not None and not entry.reason and entry.sha256 == plan.image.digest() else []
-            shown = not self.settings.overlays or (self.out / plan.overlay).is_file()
-            return bool(parts) and shown and all(map(self._has_labels, parts))
-        if entry is None or not self._is_current(entry) or entry.label != plan.label:
-            return False
-        if not (self.out / plan.label).is_file() or (self.settings.overlays and not (self.out / plan.overlay).is_file()):
-            return False
-        if self.settings.asks_confidence and entry.familiarity is None:
-            return False
-        if self.settings.confidence and not (self.out / plan.confidence).is_file():
-            return False
-        return is_known or entry.sha256 == plan.image.digest()
-
-    def _has_labels(self, frame: Plan) -> bool:
-        needed = [frame.label, *([frame.confidence] if self.settings.confidence else [])]
-        return all((self.out / name).is_file() for name in needed) and (not self.settings.formats or frame.image.path.is_file())
-
-    def parts(self, plan: Plan) -> list[Plan]:
-        """The image itself; of a clip, its frames if it is done."""
-        if not plan.is_clip:
-            return [plan]
-        entry = self.manifest.entries.get(plan.name)
-        if entry is None or (entry.status, entry.model, entry.settings) != ("clip", self.model, self.digest):
-            return []
-        return [frame_plan(plan, number, self.out) for number in range(entry.frames or 0)]
-
-    def _is_current(self, entry: Entry) -> bool:
-        return (entry.status, entry.model, entry.settings) == ("done", self.model, self.digest)
-
-    def current(self, plans: Sequence[Plan]) -> list[Entry]:
-        """What is known of each image, and each frame of a clip, that is done."""
-        parts = (part for plan in plans for part in self.parts(plan))
-        return [entry for part in parts if (entry := self.manifest.entries.get(part.name)) and self._is_current(entry)]
 
     def label(self, plans: Sequence[Plan]) -> None:
         """Label ``plans``, recording each as soon as its files are there."""
@@ -232,7 +186,7 @@ class _Run:
             self._fail(item, reason_of(error))
         else:
             overlay = plan.overlay if self.settings.overlays else ""
-            self.manifest.add(Entry(plan.name, item.sha256, self.model, self.digest, "clip", overlay=overlay, frames=result.frames, reason=result.problem))
+            self._note(plan, item.sha256, "clip", overlay=overlay, frames=result.frames, reason=result.problem)
             self.clips.append(f"{plan.name}: {result}")
             if result.problem:
                 self.failures[plan.name] = result.problem
@@ -291,22 +245,25 @@ class _Run:
 
     def _done(self, item: Loaded, outcome: Outcome) -> None:
         plan = item.plan
-        before = self.manifest.entries.get(plan.name)
+        before = self.ledger.manifest.entries.get(plan.name)
         self._record(item.sha256, plan, outcome)
         if before is not None and before.label != plan.label and before.label in other_names(plan) and before.label not in self.claimed:
             # A new neighbour of the same name gave this image's results a longer one.
             (self.out / before.label).unlink(missing_ok=True)
         self._advance()
 
+    def _note(self, plan: Plan, sha256: str, status: str, **known: Any) -> None:
+        self.ledger.manifest.add(Entry(plan.name, sha256, self.ledger.model, self.ledger.digest, status, **known))
+
     def _record(self, sha256: str, plan: Plan, outcome: Outcome) -> None:
         overlay = plan.overlay if self.settings.overlays else ""
         shown = plan.confidence if self.settings.confidence else ""
-        entry = Entry(plan.name, sha256, self.model, self.digest, "done", plan.label, overlay, outcome.pixels)
-        self.manifest.add(replace(entry, confidence=outcome.confidence, familiarity=outcome.familiarity, confidence_map=shown, abstained=outcome.abstained))
+        trust = {"confidence": outcome.confidence, "familiarity": outcome.familiarity, "confidence_map": shown, "abstained": outcome.abstained}
+        self._note(plan, sha256, "done", label=plan.label, overlay=overlay, pixels=outcome.pixels, **trust)
 
     def _fail(self, item: Loaded, reason: str) -> None:
         self.failures[item.plan.name] = reason
-        self.manifest.add(Entry(item.plan.name, item.sha256, self.model, self.digest, "failed", reason=reason))
+        self._note(item.plan, item.sha256, "failed", reason=reason)
         self._advance()
 
     def _advance(self) -> None:
@@ -315,11 +272,11 @@ class _Run:
 
     def write_lists(self, plans: Sequence[Plan]) -> None:
         """The table of classes over all images that are done, and the failures of this run."""
-        write_classes(self.out, self.names, self.palette, self.current(plans), model=self.model, settings=self.settings.model_dump())
+        write_classes(self.out, self.names, self.palette, self.ledger.current(plans), model=self.ledger.model, settings=self.settings.model_dump())
         write_failures(self.out, list(self.failures.items()))
         write_confidence(self.out, self.doubtful(plans))
 
     def doubtful(self, plans: Sequence[Plan]) -> list[Doubt]:
         """What is known of each image that is done, the least to be trusted first."""
-        known = [Doubt(entry.image, entry.familiarity, entry.confidence) for entry in self.current(plans) if entry.familiarity is not None]
+        known = [Doubt(entry.image, entry.familiarity, entry.confidence) for entry in self.ledger.current(plans) if entry.familiarity is not None]
         return sorted(known, key=lambda doubt: (doubt.familiarity, doubt.confidence or 0.0))
