@@ -106,7 +106,7 @@ def random_colours(crop: Crop, view: npt.NDArray[np.uint8], rng: np.random.Gener
     jittered, greyed = rng.random() < crop.jitter, rng.random() < crop.grey
     if not (jittered or greyed):
         return None
-    colours = np.eye(3, 4)
+    colours: Floats = np.eye(3, 4)
     if jittered:
         mean = np.array([*cv2.mean(view)[:3], 1.0])
         for step in rng.permutation(4):

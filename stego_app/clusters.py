@@ -83,6 +83,16 @@ class ClusterModel:
         return normalize(self.head(self.project(tokens) * math.sqrt(self.head.in_dim)), dim=1)
 
     @torch.inference_mode()
+    def detailed_codes(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens (n, C) to unit codes beside unit projected tokens, (n, E + D).
+
+        A code has about three dimensions a class: enough to tell the clusters apart, too few for what a probe may ask next.
+        The projected token keeps the rest, so that whoever learns from codes (a linear probe, a few labels) loses nothing.
+        """
+        projected = self.project(tokens)
+        return torch.cat([normalize(self.head(projected * math.sqrt(self.head.in_dim)), dim=1), projected], dim=1)
+
+    @torch.inference_mode()
     def fine_logits(self, tokens: torch.Tensor, grid: tuple[int, int] | None = None) -> torch.Tensor:
         """Cosine (n, F) of each token's code with each fine cluster, in [-1, 1].
 

@@ -331,6 +331,10 @@ class Segmenter:
         """The unit codes (h*w, E) of an encoded image."""
         return self._clusters.codes(encoded.tokens)
 
+    def detailed_codes(self, encoded: Encoded) -> torch.Tensor:
+        """The codes (h*w, E + D) of an encoded image, with what clusters do not need of its features: what to learn from, as a probe does."""
+        return self._clusters.detailed_codes(encoded.tokens)
+
     # Editing -----------------------------------------------------------------------------------------------------
 
     def rename(self, leaves: Iterable[int], name: str) -> Segmenter:

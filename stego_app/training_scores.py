@@ -28,7 +28,7 @@ IMAGES = 1000
 PROBE_POINTS = 20_000
 """Patches to train a linear probe on: a few seconds of work, whatever the size of the set."""
 
-_PROBED = ("features", "codes")
+_PROBED = ("features", "codes", "detailed codes")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def training_scores(
     """Scores on the training images' own labels at the resolution of patches; nothing where there are no labels.
 
     The cut of the tree with as many parts as there are classes is matched to them over all scored images. Linear probes on
-    features and on codes are trained on every other image and scored on the rest, as `stego eval` does with pixels.
+    features and on codes, plain and detailed, are trained on every other image and scored on the rest, as `stego eval` does with pixels.
     A label that cannot be used is listed, and its image left out. Never raises a StegoError: labels are no part of the training.
 
     Args:
@@ -116,7 +116,7 @@ class _Run:
         truth = np.asarray(cv2.resize(label, grid[::-1], interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
         leaves = self.clusters.fine_logits(tokens, grid).argmax(dim=1).numpy()
         self.counts += accumulate(self.label_of_leaf[leaves].reshape(grid), truth, self.parts, self.classes, void=VOID)
-        probed = {"features": tokens, "codes": self.clusters.codes(tokens)}
+        probed = {"features": tokens, "codes": self.clusters.codes(tokens), "detailed codes": self.clusters.detailed_codes(tokens)}
         if training:
             for what, points in self.points.items():
                 points.add(probed[what], grid, truth)

@@ -31,8 +31,8 @@ KMEANS_TOKENS = 100_000
 
 LINEAR = "linear"
 """The supervised linear probe on the features: a ceiling, not a peer."""
-LINEAR_CODES = "linear-codes"
-"""The same on the default's codes; filled with the default's cells."""
+LINEAR_CODES = "linear-detailed-codes"
+"""The same on the default's detailed codes; filled with the default's cells."""
 DEFAULT = "default"
 
 PRIMAPS = {"primaps-em": PrimapsSettings(), "primaps-em-kmeans": PrimapsSettings(start="kmeans")}
@@ -45,7 +45,7 @@ METHODS |= {"STEGO, shifts from the data": f"stego-{QUANTILE}"}
 METHODS |= {"PriMaPs-EM": "primaps-em", "PriMaPs-EM from k-means": "primaps-em-kmeans"}
 METHODS |= {"CAUSE, MLP head": "cause-mlp", "CAUSE, MLP head, k-means on codes": "cause-mlp-kmeans"}
 METHODS |= {"CAUSE, transformer head": "cause-tr", "CAUSE, transformer head, k-means on codes": "cause-tr-kmeans"}
-METHODS |= {"default": DEFAULT, "linear probe on features (supervised)": LINEAR, "linear probe on the default's codes": LINEAR_CODES}
+METHODS |= {"default": DEFAULT, "linear probe on features (supervised)": LINEAR, "linear probe on the default's detailed codes": LINEAR_CODES}
 """Row of the table to method."""
 
 PEERS = [method for method in METHODS.values() if method not in {DEFAULT, LINEAR, LINEAR_CODES}]
@@ -132,7 +132,7 @@ def _default(job: Job) -> tuple[Embed, dict[str, Any], Embed]:
         return model.class_probabilities(torch.from_numpy(tokens), job.classes, grid).clamp(min=1e-12).log() * TEMPERATURE
 
     record = {"notes": list(found.notes), "recipe": recipe_fingerprint()}
-    return predict, record, lambda tokens, _grid: model.codes(torch.from_numpy(tokens))
+    return predict, record, lambda tokens, _grid: model.detailed_codes(torch.from_numpy(tokens))
 
 
 _MASKS: dict[tuple[object, ...], Masks] = {}

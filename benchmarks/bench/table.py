@@ -79,7 +79,7 @@ def table(found: Summaries, columns: Sequence[Column], methods: Mapping[str, str
 
 def ratios(found: Summaries, columns: Sequence[Column]) -> dict[str, list[str]]:
     """Row to one text a column: default ÷ best peer (the best by mIoU, and the best by accuracy), and shares of the linear probe."""
-    rows: dict[str, list[str]] = {"default ÷ best peer": [], "default ÷ linear probe, mIoU": [], "probe on codes ÷ on features, mIoU": []}
+    rows: dict[str, list[str]] = {"default ÷ best peer": [], "default ÷ linear probe, mIoU": [], "probe on detailed codes ÷ on features, mIoU": []}
     for column in columns:
         default = found.get((DEFAULT, column))
         peers = [found[peer, column] for peer in PEERS if (peer, column) in found]
@@ -91,7 +91,7 @@ def ratios(found: Summaries, columns: Sequence[Column]) -> dict[str, list[str]]:
             best = f"{_share(default.miou, miou)} / {_share(default.accuracy, accuracy)}"
         rows["default ÷ best peer"].append(best)
         rows["default ÷ linear probe, mIoU"].append(_share(default.miou, probe.miou) if default and probe else "–")
-        rows["probe on codes ÷ on features, mIoU"].append(_share(codes.miou, probe.miou) if codes and probe else "–")
+        rows["probe on detailed codes ÷ on features, mIoU"].append(_share(codes.miou, probe.miou) if codes and probe else "–")
     return {title: cells for title, cells in rows.items() if any(cell != "–" for cell in cells)}
 
 

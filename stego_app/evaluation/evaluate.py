@@ -68,6 +68,9 @@ class Segments(Protocol):
     def codes(self, encoded: Encoded) -> torch.Tensor:
         """(h*w, E)."""
 
+    def detailed_codes(self, encoded: Encoded) -> torch.Tensor:
+        """(h*w, E + D)."""
+
 
 @dataclass(frozen=True)
 class EvaluationSettings:
@@ -244,7 +247,7 @@ class _Run:
             label = self.space.column[stored]
             encoded = self.segmenter.encode(image, flip=self.settings.flip, resolution=self.settings.resolution, window=self.settings.window)
             if self.probes is not None:
-                tokens = {"features": encoded.tokens, "codes": self.segmenter.codes(encoded)}
+                tokens = {"features": encoded.tokens, "codes": self.segmenter.codes(encoded), "detailed_codes": self.segmenter.detailed_codes(encoded)}
                 self.probes.see(tokens, encoded.grid, label, training=number < self.trained_on)
             if self.confident:
                 probabilities, trust = self.segmenter.probabilities_and_trust(encoded, classes=self.parts)

@@ -1,4 +1,4 @@
-"""Linear probes on features and on codes, trained and scored in one pass over a set."""
+"""Linear probes on features, on codes and on detailed codes, trained and scored in one pass over a set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stego_app.evaluation.histogram import accumulate
 from stego_app.evaluation.linear_probe import LinearProbe, ProbePoints
 from stego_app.progress import Progress
 
-PROBED = ("features", "codes")
+PROBED = ("features", "codes", "detailed_codes")
 _PARTS = ("mean", "scale", "weight", "bias")
 
 

@@ -21,8 +21,15 @@ TITLES = {
     "majority_crf": "clusters, majority class (many to one), CRF",
     "linear_features": "linear probe on features (trained with labels)",
     "linear_codes": "linear probe on codes (trained with labels)",
+    "linear_detailed_codes": "linear probe on detailed codes (trained with labels)",
 }
-_COLUMNS = {"hungarian": "IoU", "hungarian_crf": "IoU, CRF", "linear_features": "linear, features", "linear_codes": "linear, codes"}
+_COLUMNS = {
+    "hungarian": "IoU",
+    "hungarian_crf": "IoU, CRF",
+    "linear_features": "linear, features",
+    "linear_codes": "linear, codes",
+    "linear_detailed_codes": "linear, detailed codes",
+}
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def test_clusters_are_matched_over_the_set_as_by_trying_every_matching(
     matched = np.array(best)[predicted]
     ious = [((matched == k) & (actual == k)).sum() / ((matched == k) | (actual == k)).sum() for k in range(2)]
     assert scored.rows[0] == ("2 classes, Hungarian, on patches, no CRF", f"{100 * np.mean(ious):.1f}", f"{100 * (matched == actual).mean():.1f}")
-    assert [row[0].split(" (")[0] for row in scored.rows[1:]] == ["linear probe on features", "linear probe on codes"]
+    assert [row[0].split(" (")[0] for row in scored.rows[1:]] == ["linear probe on features", "linear probe on codes", "linear probe on detailed codes"]
     assert not scored.failures
     assert any("every other" in note for note in scored.notes)
 
@@ -93,7 +93,7 @@ def test_a_probe_is_scored_on_images_it_was_not_trained_on(
         height, width = np.asarray(Image.open(sample.image)).shape[:2]
         Image.fromarray(np.full((height, width), number % 2, np.uint8)).save(str(sample.label))
     scored = training_scores(clusters, dataset, cache, SHARES)
-    assert [row[2] for row in scored.rows[1:]] == ["0.0", "0.0"]
+    assert [row[2] for row in scored.rows[1:]] == ["0.0", "0.0", "0.0"]
 
 
 def test_bad_labels_are_listed_and_the_rest_scored(image_folder: Path, labels: Path, clusters: ClusterModel, tiny_backbone: Backbone, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_bad_labels_are_listed_and_the_rest_scored(image_folder: Path, labels: P
     }
     assert len(scored.failures) == 3
     assert all("\n" not in reason for _, reason in scored.failures)
-    assert len(scored.rows) == 3
+    assert len(scored.rows) == 4
 
 
 def test_why_there_are_no_scores_is_said(image_folder: Path, labels: Path, clusters: ClusterModel, tiny_backbone: Backbone, tmp_path: Path) -> None:
@@ -182,6 +182,6 @@ def test_no_label_however_bad_changes_or_stops_a_training(
     header, beside = (read_header(tmp_path / f"{name}.safetensors") for name in ("without", "with"))
     assert header["sha256"] == beside["sha256"]
     summary = json.loads(result.report.with_name("report.json").read_text())
-    assert [row[0].split(" (")[0] for row in summary["scores"]][1:] == ["linear probe on features", "linear probe on codes"]
+    assert [row[0].split(" (")[0] for row in summary["scores"]][1:] == ["linear probe on features", "linear probe on codes", "linear probe on detailed codes"]
     assert sorted(Path(path).name for path, _ in summary["failures"]) == ["photo0.png", "photo2.png"]
     assert json.loads((tmp_path / "without.report" / "report.json").read_text())["scores"] == []

@@ -71,6 +71,9 @@ class ByColour:
     def codes(self, encoded: Encoded) -> torch.Tensor:
         return torch.ones(len(encoded.tokens), 2)  # nothing left of the features
 
+    def detailed_codes(self, encoded: Encoded) -> torch.Tensor:
+        return torch.cat([self.codes(encoded), encoded.tokens], dim=1)
+
 
 def make_folder(root: Path, images: int = 6, *, values: tuple[int, ...] = (0, 1, 2), named: bool = True) -> list[npt.NDArray[np.int64]]:
     """Images of coloured patches with the labels ``values``; returns the colour of each patch of each image."""
@@ -242,6 +245,7 @@ def test_linear_probes_on_features_and_codes(tmp_path: Path) -> None:
     features, codes = report.scores["linear_features"], report.scores["linear_codes"]
     assert features.accuracy > 90
     assert codes.accuracy < 50  # constant codes: the most frequent class
+    assert report.scores["linear_detailed_codes"].accuracy > 90
     pixels = (GRID[0] * PATCH - 2) * GRID[1] * PATCH
     assert features.confusion.sum() == codes.confusion.sum() == 3 * pixels  # the images that they were not trained on
     assert report.scores["hungarian"].confusion.sum() == 7 * pixels
