@@ -15,6 +15,7 @@ from models.errors import StegoError
 from pretrain.commands.curate import curate
 from pretrain.commands.distill import distill
 from pretrain.commands.method import pretrain_method
+from pretrain.commands.naming import naming
 from pretrain.commands.probe import probe
 from stego_app.commands.classes import classes
 from stego_app.commands.convert import convert
@@ -24,6 +25,7 @@ from stego_app.commands.evaluate import evaluate
 from stego_app.commands.export import export
 from stego_app.commands.label import label
 from stego_app.commands.lidar import lidar_app
+from stego_app.commands.name import name
 from stego_app.commands.train import train
 
 app = typer.Typer(
@@ -62,6 +64,7 @@ app.command()(convert)
 app.command()(train)
 app.command(name="eval")(evaluate)
 app.command()(classes)
+app.command()(name)
 app.command()(export)
 app.command()(doctor)
 app.command()(curate)
@@ -72,6 +75,7 @@ app.command()(worker)
 app.command()(key)
 app.command()(openapi)
 pretrain_app.command()(distill)
+pretrain_app.command()(naming)
 pretrain_app.command(name="METHOD")(pretrain_method)
 
 

@@ -1,1 +1,1 @@
-"""Text towers: words as vectors that can be compared with patches. `bridge` maps sentence vectors into a backbone's patch space; `clip` brings a tower of its own."""
+"""Text towers: words as vectors that can be compared with patches, by a bridge into a backbone's patch space or by a CLIP of its own."""
