@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from stego_app.progress import Progress
     from stego_app.segmenter import Segmenter
 
-_IN = "Folders (sub-folders are followed), images, zips of images, quoted patterns such as 'photos/**/*.jpg', @list.txt (one image a line), or - for stdin."
-_OUT = " Last: the folder for results, OUT/labels/<same sub-path>.png; or - for stdout."
+_IN = "Folders (sub-folders are followed), images, clips, zips of images, quoted patterns such as 'a/**/*.jpg', @list.txt (one image a line), or - for stdin."
+_OUT = " Last: the folder for results, OUT/labels/<same sub-path>.png (of a clip, a folder of its frames); or - for stdout."
 _FORMAT = "Also write voc, cvat-mask, cvat, coco, coco-instances, yolo, labelme, label-studio, geotiff or overlay. Repeatable."
 
 
@@ -37,6 +38,7 @@ def label(
     resolution: Annotated[int | None, typer.Option(min=28, max=4096, help="Short side for the backbone in pixels; the model's own if not given.")] = None,
     window: Annotated[int | None, typer.Option(min=0, max=4096, help="Side of overlapping windows in pixels, for fine detail in large images.")] = None,
     tile: Annotated[int | None, typer.Option(min=0, help="Side of a large TIFF's tiles, each seen as an image; 1024 above 64 million pixels; 0 never.")] = None,
+    steady: Annotated[float, typer.Option(min=0, max=60, help="Seconds over which a clip's classes are averaged along its motion; 0: frame by frame.")] = 0.5,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 4,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes for the CRF and the formats; one per core if not given.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -45,7 +47,7 @@ def label(
     dry_run: Annotated[bool, typer.Option(help="Say what would be done; write nothing.")] = False,
     watch: Annotated[bool, typer.Option(help="Go on labelling what comes into the folders, until Ctrl-C.")] = False,
 ) -> None:
-    """Label images. Run it again after an interruption: only what is left is done."""
+    """Label images and video clips. Run it again after an interruption: only what is left is done."""
     from stego_app.labelling import LabelSettings
     from stego_app.labelling.inputs import is_stdin
     from stego_app.progress import terminal_progress
@@ -71,6 +73,7 @@ def label(
         resolution=resolution,
         window=window,
         tile=tile,
+        steady=steady,
         batch_size=batch_size,
         jobs=jobs,
     )
@@ -98,6 +101,7 @@ def _run(sources: Sequence[str], out: Path, model: str | None, options: Mapping[
     from stego_app.labelling.export import check_formats
     from stego_app.labelling.folder import label_images, survey_images
     from stego_app.labelling.names import plan_inputs
+    from stego_app.labelling.stills import pictures
 
     plans = plan_inputs(sources, out)
     check_formats(settings.formats)
@@ -110,7 +114,8 @@ def _run(sources: Sequence[str], out: Path, model: str | None, options: Mapping[
             return
         from stego_app.segmenter import Segmenter
 
-        segmenter = Segmenter.fit([plan.path for plan in plans], **options)  # type: ignore[arg-type]  # one set of options for both
+        with TemporaryDirectory(prefix="stego-") as stills:
+            segmenter = Segmenter.fit(pictures(plans, Path(stills)), **options)  # type: ignore[arg-type]  # one set of options for both
     else:
         segmenter = _load(model, str(options["device"]), options["runtime"] and str(options["runtime"]))
     if dry_run:

@@ -141,3 +141,20 @@ def test_a_dry_run_names_the_clip(folder: Path) -> None:
     assert "would label 2 of 2 images" in result.output
     assert "deep/a.avi" in result.output
     assert not (folder.parent / "out").exists()
+
+
+def test_classes_are_found_in_images_and_in_frames_of_clips(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stego_app.segmenter import Segmenter
+
+    asked: list[list[tuple[int, ...]]] = []
+
+    def fit(images: list[Path], **_options: Any) -> ColourSegmenter:
+        asked.append([Image.open(path).size for path in images])
+        return ColourSegmenter()
+
+    monkeypatch.setattr(Segmenter, "fit", fit)
+    (folder / "text.mkv").write_text("no video")
+    result = label(str(folder), "out", "--fit")
+    assert result.exit_code == 1  # the clip that cannot be read
+    assert sorted(asked[0]) == sorted([Image.open(folder / "a.png").size, *[(64, 48)] * FRAMES])
+    assert "labelled 2 of 3" in result.output
