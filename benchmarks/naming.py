@@ -129,7 +129,8 @@ def main() -> None:
     words = given.words.split(",")
     dataset = open_dataset(given.data, split=given.split, layout="auto", labels=given.labels)
     dataset = replace(dataset, samples=dataset.samples[:: given.every])
-    cache = FeatureCache.build([sample.image for sample in dataset.samples], load_backbone("default"), resolution=given.resolution, folder=given.cache)
+    paths = [sample.image for sample in dataset.samples]
+    cache = FeatureCache.build(paths, load_backbone("default"), resolution=given.resolution, folder=given.cache)
     means, labels = regions(dataset, cache, len(words))
     model = MiniLm.load()
     for path in given.bridge:

@@ -15,11 +15,14 @@ from stego_app.commands.runtime_option import RUNTIME
 
 if TYPE_CHECKING:
     from stego_app.labelling import LabelSettings
+    from stego_app.labelling.segmenter import LabellingSegmenter
     from stego_app.progress import Progress
     from stego_app.segmenter import Segmenter
 
 _IN = "Folders (sub-folders are followed), images, clips, zips of images, quoted patterns such as 'a/**/*.jpg', @list.txt (one image a line), or - for stdin."
 _OUT = " Last: the folder for results, OUT/labels/<same sub-path>.png (of a clip, a folder of its frames); or - for stdout."
+Prompts = tuple[list[str] | None, str]
+"""Words instead of clusters, and the tower that compares them with patches."""
 _FORMAT = "Also write voc, cvat-mask, cvat, coco, coco-instances, yolo, labelme, label-studio, geotiff or overlay. Repeatable."
 
 
@@ -44,6 +47,8 @@ def label(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     runtime: Annotated[str | None, typer.Option(help=RUNTIME)] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of --fit; 0 if not given.")] = None,
+    prompt: Annotated[list[str] | None, typer.Option(help="Classes from words: 'road', or 'road: street, asphalt'; 255 where none fits. Repeatable.")] = None,
+    tower: Annotated[str, typer.Option(help="For --prompt: bridge (offline), a bridge file, or clip:NAME of open_clip.")] = "bridge",
     dry_run: Annotated[bool, typer.Option(help="Say what would be done; write nothing.")] = False,
     watch: Annotated[bool, typer.Option(help="Go on labelling what comes into the folders, until Ctrl-C.")] = False,
 ) -> None:
@@ -56,6 +61,8 @@ def label(
         raise StegoError("--fit finds its own classes and --model brings some: give one of the two")
     if seed is not None and not fit:
         raise StegoError("--seed belongs to --fit: labelling with a model draws nothing at random")
+    if prompt and (fit or classes is not None or confidence or abstain is not None):
+        raise StegoError("--prompt brings its own classes and tells no confidence: it does not go with --fit, --classes, --confidence or --abstain")
     if abstain is not None and not 0 <= abstain <= 1:
         raise StegoError(f"--abstain {abstain}: expected 0 to 1")
     sources, out = [*paths[:-1], *(f"@{path}" for path in lists or [])], paths[-1]
@@ -82,12 +89,12 @@ def label(
         raise StegoError("--fit, --watch, --dry-run and streams (-) do not go together")
     with terminal_progress() as progress:
         if streams:
-            _stream(sources, out, formats or [], _load(model, device, runtime), settings)
+            _stream(sources, out, formats or [], _prompted(_load(model, device, runtime), prompt, tower), settings)
         elif watch:
-            _watch(sources, Path(out), _load(model, device, runtime), settings, progress)
+            _watch(sources, Path(out), _prompted(_load(model, device, runtime), prompt, tower), settings, progress)
         else:
             options = {"classes": classes, "resolution": resolution, "device": device, "runtime": runtime, "seed": seed or 0, "progress": progress}
-            _run(sources, Path(out), None if fit else model or "default", options, settings, dry_run=dry_run)
+            _run(sources, Path(out), None if fit else model or "default", options, settings, dry_run=dry_run, prompts=(prompt, tower))
 
 
 def _load(model: str | None, device: str, runtime: str | None) -> Segmenter:
@@ -96,7 +103,21 @@ def _load(model: str | None, device: str, runtime: str | None) -> Segmenter:
     return Segmenter.load(model or "default", device=device, runtime=runtime, tell=lambda line: typer.echo(f"stego: {line}", err=True))
 
 
-def _run(sources: Sequence[str], out: Path, model: str | None, options: Mapping[str, object], settings: LabelSettings, *, dry_run: bool) -> None:
+def _prompted(segmenter: Segmenter, prompts: Sequence[str] | None, tower: str) -> LabellingSegmenter:
+    """``segmenter``, or where there are prompts one whose classes are these words."""
+    if not prompts:
+        return segmenter
+    from stego_app.naming.prompted import PromptedSegmenter
+    from stego_app.naming.tower import load_tower
+    from stego_app.naming.words import parse_words
+
+    words = parse_words(prompts, where="--prompt", unit="word", least=1)
+    return PromptedSegmenter(segmenter, words, load_tower(tower, segmenter.model.backbone.fingerprint, str(segmenter.device)))
+
+
+def _run(
+    sources: Sequence[str], out: Path, model: str | None, options: Mapping[str, object], settings: LabelSettings, *, dry_run: bool, prompts: Prompts
+) -> None:
     """Label, or say what would be; ``model`` None to find classes first."""
     from stego_app.labelling.export import check_formats
     from stego_app.labelling.folder import label_images, survey_images
@@ -114,10 +135,11 @@ def _run(sources: Sequence[str], out: Path, model: str | None, options: Mapping[
             return
         from stego_app.segmenter import Segmenter
 
+        segmenter: LabellingSegmenter
         with TemporaryDirectory(prefix="stego-") as stills:
             segmenter = Segmenter.fit(pictures(plans, Path(stills)), **options)  # type: ignore[arg-type]  # one set of options for both
     else:
-        segmenter = _load(model, str(options["device"]), options["runtime"] and str(options["runtime"]))
+        segmenter = _prompted(_load(model, str(options["device"]), str(options["runtime"]) if options["runtime"] else None), *prompts)
     if dry_run:
         left = survey_images(plans, out, segmenter, settings)
         for plan in left:
@@ -138,7 +160,7 @@ def _also(out: Path, settings: LabelSettings) -> str:
     return f"; then write {', '.join(products)}" if products else ""
 
 
-def _stream(sources: Sequence[str], out: str, formats: Sequence[str], segmenter: Segmenter, settings: LabelSettings) -> None:
+def _stream(sources: Sequence[str], out: str, formats: Sequence[str], segmenter: LabellingSegmenter, settings: LabelSettings) -> None:
     from stego_app.labelling.stream import label_stream
 
     if len(sources) != 1 or out != "-":
@@ -157,7 +179,7 @@ def _stream(sources: Sequence[str], out: str, formats: Sequence[str], segmenter:
     sys.stdout.buffer.flush()
 
 
-def _watch(sources: Sequence[str], out: Path, segmenter: Segmenter, settings: LabelSettings, progress: Progress) -> None:
+def _watch(sources: Sequence[str], out: Path, segmenter: LabellingSegmenter, settings: LabelSettings, progress: Progress) -> None:
     from stego_app.labelling.watch import watch
 
     typer.echo(f"watching {', '.join(sources)}; Ctrl-C ends it", err=True)
