@@ -29,7 +29,7 @@ from stego_app.segmenter_file import SegmenterModel, default_segmenter_path, rea
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
 LAYOUT = 1
-_RUNNERS: dict[str, tuple[str, str]] = {"onnx": ("onnxruntime", "onnx"), "openvino": ("openvino", "openvino")}
+_NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def export_model(kind: str, model: str, out: Path, tell: Callable[[str], None]) 
         raise StegoError(f"export '{kind}': expected {' or '.join(SUFFIXES)}")
     if out.suffix != SUFFIXES[kind]:
         raise StegoError(f"{out}: expected a name that ends with {SUFFIXES[kind]} for {kind}")
-    require(*_RUNNERS[kind][:1], extra=_RUNNERS[kind][1])
+    for package in _NEEDS[kind]:
+        require(package, extra=kind)
     network, about = _network(model)
     tell(f"exporting {model}; the exporter takes from ten seconds to a minute")
     try:

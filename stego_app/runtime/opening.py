@@ -10,7 +10,7 @@ import torch
 from models.backbone import Backbone
 from models.errors import StegoError
 from stego_app.features.extract import device_of, precision_of
-from stego_app.runtime.extras import installed
+from stego_app.runtime.extras import installed, require
 from stego_app.runtime.onnx_tokens import GraphTokens, OnnxGraph
 from stego_app.runtime.openvino_tokens import OpenVinoGraph
 from stego_app.runtime.store import backbone_graph, int8_graph
@@ -84,6 +84,8 @@ def open_tokens(runtime: str | None, backbone: Backbone, precision: str, tell: C
     """
     if runtime not in AS_GRAPH:
         return TorchTokens(backbone, lowered=precision == "bf16")
+    for package in _NEEDS[runtime]:
+        require(package, extra="openvino" if runtime == "openvino" else "onnx")
     if runtime == "openvino":
         graph: OpenVinoGraph | OnnxGraph = OpenVinoGraph(backbone_graph(backbone, OpenVinoGraph, tell), lowered=precision == "bf16")
     else:

@@ -24,11 +24,12 @@ from stego_app.runtime.position_resampling import portable_positions, resampling
 from stego_app.segmenter import Segmenter
 
 
-@given(st.integers(2, 40), st.integers(1, 60))
-def test_resampling_is_torchs_antialiased_bicubic(source: int, target: int) -> None:
-    values = torch.randn(1, 1, source, 1, generator=torch.Generator().manual_seed(source * 61 + target))
-    expected = interpolate(values, size=(target, 1), mode="bicubic", antialias=True)[0, 0, :, 0]
-    assert torch.allclose(resampling_weights(source, target) @ values[0, 0, :, 0], expected, atol=2e-5)
+@given(st.integers(2, 40), st.integers(2, 40), st.integers(2, 60), st.integers(2, 60))
+def test_resampling_is_torchs_antialiased_bicubic(height: int, width: int, rows: int, columns: int) -> None:
+    values = torch.randn(1, 4, height, width, generator=torch.Generator().manual_seed(height * 61 + width))
+    expected = interpolate(values, size=(rows, columns), mode="bicubic", antialias=True)
+    found = resampling_weights(height, rows) @ values @ resampling_weights(width, columns).T
+    assert torch.allclose(found, expected, atol=5e-5)
 
 
 def test_portable_positions_change_nothing_for_torch(tiny_backbone: Backbone) -> None:
