@@ -26,8 +26,8 @@ class HeldOut:
     """CSLS scores of images with lists of words that the bridge was not fitted to.
 
     Attributes:
-        right: (n, `LIST`) scores; the right word is in column 0.
-        wrong: (n, `LIST`) scores with lists without the right word.
+        right: (n, l) scores; the right word is in column 0. l is `LIST`, or fewer where there are fewer names.
+        wrong: (n, l) scores with lists without the right word.
         names: (n,) the name of each row's image.
     """
 
@@ -46,6 +46,7 @@ def held_out_scores(material: Material, fit: Callable[[Material], Bridge], seed:
     """Scores in `FOLDS` folds over names: fitted to the images of the other names, asked about the images of these, each in several random lists."""
     random = np.random.default_rng(seed)
     order = random.permutation(np.unique(material.names))
+    size = min(LIST, len(order) // FOLDS - 1)
     parts: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]] = []
     for fold in range(FOLDS):
         held = order[fold::FOLDS]
@@ -55,18 +56,17 @@ def held_out_scores(material: Material, fit: Callable[[Material], Bridge], seed:
         words = normalize(material.vocabulary[torch.from_numpy(held)] - bridge.text_mean, dim=1)
         scores = bridge.scores(bridge.patches(images.cells.mean(1)), words).double().numpy()
         column = {int(name): place for place, name in enumerate(held)}
-        parts.append(_listed(scores, np.array([column[int(name)] for name in images.names]), images.names, random))
+        parts.append(_listed(scores, np.array([column[int(name)] for name in images.names]), images.names, size, random))
     right, wrong, names = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     return HeldOut(right, wrong, names)
 
 
 def _listed(
-    scores: npt.NDArray[np.float64], truth: npt.NDArray[np.int64], names: npt.NDArray[np.int64], random: np.random.Generator
+    scores: npt.NDArray[np.float64], truth: npt.NDArray[np.int64], names: npt.NDArray[np.int64], size: int, random: np.random.Generator
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Each image with random lists: as many as make `LISTS` times `LIST` asked words a name or so, but one at least."""
     right, wrong, asked = [], [], []
     others = np.arange(scores.shape[1])
-    size = min(LIST, len(others) - 1)
     for row, place, name in zip(scores, truth, names, strict=True):
         for _ in range(max(1, LISTS * LIST // len(scores))):
             drawn = random.choice(others[others != place], size, replace=False)

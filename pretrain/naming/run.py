@@ -92,9 +92,9 @@ def make_material(images: NamedImages, cache: FeatureCache, model: SentenceModel
     rows = [row_of[path] for path in cache.paths]
     called = [images.names[row] for row in rows]
     vocabulary = sorted(set(called))
-    if len(vocabulary) < 2 * FOLDS:
+    if len(vocabulary) < 3 * FOLDS:
         raise StegoError(
-            f"only {len(vocabulary)} different names; expected {2 * FOLDS} or more, since some are held out to see how far the bridge can be trusted"
+            f"only {len(vocabulary)} different names; expected {3 * FOLDS} or more, since some are held out to see how far the bridge can be trusted"
         )
     numbers = _numbers(called, vocabulary, settings)
     wide = [tuple(images.broader[row][:BROADER]) for row in rows]
