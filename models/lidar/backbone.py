@@ -70,9 +70,9 @@ class LidarBackbone(nn.Module):
         """16 hex digits that name weights and voxels."""
         return hashlib.sha256(f"{tensors_digest(self.network.state_dict())}|{self.spec.voxel}".encode()).hexdigest()[:16]
 
-    def forward(self, points: torch.Tensor, intensity: torch.Tensor, scan: torch.Tensor) -> torch.Tensor:
+    def forward(self, points: torch.Tensor, intensity: torch.Tensor, scan: torch.Tensor, origins: torch.Tensor | None = None) -> torch.Tensor:
         """Features (N, latent); see `PointUNet`."""
-        features: torch.Tensor = self.network(points, intensity, scan)
+        features: torch.Tensor = self.network(points, intensity, scan, origins)
         return features
 
 

@@ -89,15 +89,22 @@ class SparseUNet(nn.Module):
         return current
 
 
-INPUTS = 5
-"""Features of a voxel: one, mean intensity, and the mean of its points from its centre."""
+INPUTS = 9
+"""Features of a voxel, means over its points: one, intensity, offset from its centre, direction from the sensor and distance."""
+_FAR = 4.0
 
 
-def voxel_inputs(points: torch.Tensor, intensity: torch.Tensor, voxels: Voxels, size: float) -> torch.Tensor:
-    """(V, `INPUTS`) from ``points`` (N, 3) m and ``intensity`` (N,) in [0, 1]; offsets from the centre are in voxel sides, -0.5 to 0.5."""
+def voxel_inputs(points: torch.Tensor, intensity: torch.Tensor, rays: torch.Tensor, voxels: Voxels, size: float) -> torch.Tensor:
+    """(V, `INPUTS`) from ``points`` (N, 3) m, ``intensity`` (N,) in [0, 1] and ``rays`` (N, 3) m from the sensor to each point.
+
+    Offsets from the centre are in voxel sides, -0.5 to 0.5. The direction is a unit vector: it tells on which side of a surface the free space is, as the
+    coordinates that the paper gives to its networks do. The distance r in m comes as log(1 + r) / 4, about 1 at the end of a sensor's range.
+    """
     centres = coordinates_of(voxels.keys) + 0.5
     offset = points / size - centres[voxels.of_point]
-    means = voxel_means(torch.cat([intensity[:, None], offset.to(points.dtype)], dim=1), voxels)
+    distance = rays.norm(dim=1, keepdim=True)
+    parts = [intensity[:, None], offset.to(points.dtype), rays / distance.clamp(min=1e-6), distance.log1p() / _FAR]
+    means = voxel_means(torch.cat(parts, dim=1), voxels)
     return torch.cat([torch.ones_like(means[:, :1]), means], dim=1)
 
 
@@ -116,14 +123,22 @@ class PointUNet(nn.Module):
         self.unet = SparseUNet(INPUTS, widths)
         self.out = nn.Linear(widths[0], latent)
 
-    def voxels(self, points: torch.Tensor, intensity: torch.Tensor, scan: torch.Tensor) -> tuple[torch.Tensor, Voxels]:
+    def voxels(self, points: torch.Tensor, intensity: torch.Tensor, scan: torch.Tensor, origins: torch.Tensor | None = None) -> tuple[torch.Tensor, Voxels]:
         """Features (V, latent) of the occupied voxels, and these; arguments as in `forward`."""
         voxels = voxelise(points, scan, self.voxel)
-        features: torch.Tensor = self.out(self.unet(voxel_inputs(points, intensity, voxels, self.voxel), voxels.keys))
+        rays = points if origins is None else points - origins[scan]
+        features: torch.Tensor = self.out(self.unet(voxel_inputs(points, intensity, rays, voxels, self.voxel), voxels.keys))
         return features, voxels
 
-    def forward(self, points: torch.Tensor, intensity: torch.Tensor, scan: torch.Tensor) -> torch.Tensor:
-        """Features (N, latent) of ``points`` (N, 3) m with ``intensity`` (N,) in [0, 1]; ``scan`` (N,) int64 keeps the scans of a batch apart."""
-        features, voxels = self.voxels(points, intensity, scan)
+    def forward(self, points: torch.Tensor, intensity: torch.Tensor, scan: torch.Tensor, origins: torch.Tensor | None = None) -> torch.Tensor:
+        """Features (N, latent) of points.
+
+        Args:
+            points: (N, 3) m.
+            intensity: (N,) in [0, 1].
+            scan: (N,) int64, keeps the B scans of a batch apart.
+            origins: (B, 3) m, the sensor of each scan; None where it is at zero.
+        """
+        features, voxels = self.voxels(points, intensity, scan, origins)
         of_points: torch.Tensor = features[voxels.of_point]
         return of_points

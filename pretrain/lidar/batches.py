@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
@@ -17,7 +18,7 @@ from pretrain.lidar.queries import Queries, ray_queries
 from pretrain.views import ATTEMPTS
 from stego_app.lidar.motion import random_motion
 from stego_app.lidar.readers import read_scan
-from stego_app.lidar.scan import Scan
+from stego_app.lidar.scan import Floats, Scan
 
 
 class ScanBatch(NamedTuple):
@@ -27,26 +28,26 @@ class ScanBatch(NamedTuple):
         points: (N, 3) m.
         intensity: (N,) in [0, 1].
         scan: (N,) int64, the scan of each point.
+        origins: (B, 3) m, the sensor of each scan.
         queries: (Q, 3) m.
         full: (Q,) bool.
         query_intensity: (Q,) in [0, 1], or `pretrain.lidar.queries.UNKNOWN`.
         query_scan: (Q,) int64.
-        scans: () int64, how many.
     """
 
     points: torch.Tensor
     intensity: torch.Tensor
     scan: torch.Tensor
+    origins: torch.Tensor
     queries: torch.Tensor
     full: torch.Tensor
     query_intensity: torch.Tensor
     query_scan: torch.Tensor
-    scans: torch.Tensor
 
     @property
     def size(self) -> int:
         """Number of scans."""
-        return int(self.scans)
+        return len(self.origins)
 
 
 class ScanBank:
@@ -128,7 +129,7 @@ class ScanBatches(Dataset[ScanBatch]):
         slots = range(part * self.batch // parts, (part + 1) * self.batch // parts)
         return collate([self._asked(step, slot, int(indices[slot])) for slot in slots])
 
-    def _asked(self, step: int, slot: int, index: int) -> tuple[Scan, Queries]:
+    def _asked(self, step: int, slot: int, index: int) -> Asked:
         rng = np.random.default_rng((self.seed, 3, step, slot))
         for _ in range(ATTEMPTS):
             scan = self.bank.get(index)
@@ -138,21 +139,36 @@ class ScanBatches(Dataset[ScanBatch]):
         raise StegoError(f"{ATTEMPTS} scans in a row cannot be used, the last of them: {next(reversed(self.bank.skipped.values()))}")
 
 
-def asked(scan: Scan, asking: Asking, rng: np.random.Generator) -> tuple[Scan, Queries]:
-    """A moved copy of ``scan``, and queries on its rays: from where the sensor then is."""
+class Asked(NamedTuple):
+    """A moved scan, where its sensor then is (3,), and queries on its rays."""
+
+    scan: Scan
+    origin: Floats
+    queries: Queries
+
+
+def asked(scan: Scan, asking: Asking, rng: np.random.Generator) -> Asked:
+    """A moved copy of ``scan``, and queries on its rays from where the sensor then is."""
     motion = random_motion(rng, asking.shift)
     moved = Scan(motion(scan.points), scan.intensity, scan.rows, scan.total)
     origin = motion(np.zeros((1, 3), np.float32))[0]
-    return moved, ray_queries(moved.points, moved.intensity, origin, asking.rays, asking.offset, rng)
+    return Asked(moved, origin, ray_queries(moved.points, moved.intensity, origin, asking.rays, asking.offset, rng))
 
 
-def collate(made: Sequence[tuple[Scan, Queries]]) -> ScanBatch:
+def collate(made: Sequence[Asked]) -> ScanBatch:
     """Scans and their queries one after the other."""
-    points = torch.from_numpy(np.concatenate([scan.points for scan, _ in made]))
-    intensity = torch.from_numpy(np.concatenate([scan.intensity for scan, _ in made]))
-    scan = torch.repeat_interleave(torch.arange(len(made)), torch.tensor([len(one) for one, _ in made]))
-    queries = torch.from_numpy(np.concatenate([one.points for _, one in made]))
-    full = torch.from_numpy(np.concatenate([one.full for _, one in made]))
-    known = torch.from_numpy(np.concatenate([one.intensity for _, one in made]))
-    query_scan = torch.repeat_interleave(torch.arange(len(made)), torch.tensor([len(one.full) for _, one in made]))
-    return ScanBatch(points, intensity, scan, queries, full, known, query_scan, torch.tensor(len(made)))
+
+    def joined(parts: Sequence[npt.NDArray[np.generic]]) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate(parts))
+
+    numbers = torch.arange(len(made))
+    return ScanBatch(
+        points=joined([one.scan.points for one in made]),
+        intensity=joined([one.scan.intensity for one in made]),
+        scan=torch.repeat_interleave(numbers, torch.tensor([len(one.scan) for one in made])),
+        origins=torch.from_numpy(np.stack([one.origin for one in made])),
+        queries=joined([one.queries.points for one in made]),
+        full=joined([one.queries.full for one in made]),
+        query_intensity=joined([one.queries.intensity for one in made]),
+        query_scan=torch.repeat_interleave(numbers, torch.tensor([len(one.queries.full) for one in made])),
+    )

@@ -65,7 +65,7 @@ class Also(Pretext):
     def answer(self, batch: ScanBatch) -> tuple[Answers, torch.Tensor]:
         """What every support says of each query near it, and the query (P,) of each answer. Supports are the mean points of the voxels."""
         network = self.encoder.network
-        latents, voxels = network.voxels(batch.points, batch.intensity, batch.scan)
+        latents, voxels = network.voxels(batch.points, batch.intensity, batch.scan, batch.origins)
         supports = voxel_means(batch.points, voxels)
         query, support = pairs_within(batch.queries, batch.query_scan, supports, scan_of(voxels.keys), self.radius)
         return self.decoder(latents, batch.queries[query] - supports[support], support), query

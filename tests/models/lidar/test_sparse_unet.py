@@ -112,9 +112,9 @@ def test_the_order_of_points_changes_nothing(seed: int) -> None:
     one, other = voxelise(points, scan, 0.5), voxelise(points[order], scan[order], 0.5)
     assert torch.equal(one.keys, other.keys)
     assert torch.equal(one.of_point[order], other.of_point)
-    inputs = voxel_inputs(points, intensity, one, 0.5)
-    assert torch.allclose(inputs, voxel_inputs(points[order], intensity[order], other, 0.5), atol=1e-5)
-    assert float(inputs[:, 2:].abs().max()) <= 0.5 + 1e-5
+    inputs = voxel_inputs(points, intensity, points, one, 0.5)
+    assert torch.allclose(inputs, voxel_inputs(points[order], intensity[order], points[order], other, 0.5), atol=1e-5)
+    assert float(inputs[:, 2:5].abs().max()) <= 0.5 + 1e-5
     network = random_lidar_backbone(LidarSpec(0.5, (4, 6), 3), 0)
     with torch.inference_mode():
         assert torch.allclose(network(points, intensity, scan)[order], network(points[order], intensity[order], scan[order]), atol=1e-4)
@@ -157,11 +157,11 @@ def test_a_file_gives_the_network_back(precision: str, tmp_path: Path) -> None:
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(StegoError, match="nowhere.safetensors: no such model file"):
+    with pytest.raises(StegoError, match=r"nowhere\.safetensors: no such model file"):
         load_lidar_backbone(str(tmp_path / "nowhere.safetensors"))
     backbone = random_lidar_backbone(LidarSpec(0.3, (4, 6), 5), 3)
     path = tmp_path / "odd.safetensors"
     backbone.spec = LidarSpec(0.3, (4, 7), 5)
     save_lidar_backbone(path, backbone)
-    with pytest.raises(ArtifactError, match="odd.safetensors: weights do not fit the lidar backbone"):
+    with pytest.raises(ArtifactError, match=r"odd\.safetensors: weights do not fit the lidar backbone"):
         read_lidar_backbone(path)

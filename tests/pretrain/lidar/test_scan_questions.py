@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from stego_app.lidar.motion import random_motion
 from pretrain.lidar.batches import Asking, asked
 from pretrain.lidar.decoder import Answers, LocalDecoder, pair_losses
 from pretrain.lidar.queries import UNKNOWN, ray_queries
 from pretrain.lidar.radius import pairs_within
+from stego_app.lidar.motion import random_motion
 from stego_app.lidar.scan import Scan
 
 
@@ -82,9 +82,10 @@ def test_the_sensor_moves_with_the_points(seed: int) -> None:
     moved, origin = motion(points), motion(np.zeros((1, 3), np.float32))[0]
     assert np.allclose(np.linalg.norm(moved - origin, axis=1), np.linalg.norm(points, axis=1), atol=1e-4)
     rng = np.random.default_rng(seed)
-    scan, queries = asked(Scan(points, intensity, np.arange(50), 50), Asking(50, 0.1, 1.6), rng)
+    scan, sensor, queries = asked(Scan(points, intensity, np.arange(50), 50), Asking(50, 0.1, 1.6), rng)
     again = random_motion(np.random.default_rng(seed), 1.6)
     assert np.array_equal(scan.points, again(points))
+    assert np.array_equal(sensor, again.shift)
     back = (queries.points - again.shift) @ again.matrix.T  # undone, every query lies on a ray from the sensor at zero
     unit = back / np.linalg.norm(back, axis=1, keepdims=True)
     rays = points / np.linalg.norm(points, axis=1, keepdims=True)

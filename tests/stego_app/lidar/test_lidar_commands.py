@@ -1,0 +1,225 @@
+"""Probe, train and label on drawn scans through the command line; range images and pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.errors import StegoError
+from models.lidar.backbone import LidarSpec, random_lidar_backbone, save_lidar_backbone
+from stego_app.cli import main
+from stego_app.discovery.settings import DiscoverySettings
+from stego_app.lidar.birdseye import birdseye
+from stego_app.lidar.label import label_scans
+from stego_app.lidar.range_image import COLUMNS, ROWS, ScanTokens, range_cells
+from stego_app.lidar.readers import read_scan
+from stego_app.lidar.scan import Scan
+from stego_app.lidar.segmenter import read_lidar_segmenter
+from stego_app.lidar.train import train_lidar_segmenter
+from stego_app.lidar.views import scan_pairs
+from tests.drawn_scan import drawn_scan, write_drawn_scan
+
+QUICK = DiscoverySettings(codes=24, bank=1500, draws=2, steps=60, batch=256, head_tokens=3000, fine=8)
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scans")
+    for seed in range(4):
+        write_drawn_scan(folder / "drive" / f"{seed:06}.bin", seed, labelled=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("backbone") / "lidar.safetensors"
+    save_lidar_backbone(path, random_lidar_backbone(LidarSpec(0.5, (12, 16), 16), 0))
+    return path
+
+
+@pytest.fixture(scope="module")
+def segmenter(scans: Path, backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("segmenter") / "street.safetensors"
+    found = train_lidar_segmenter(scans, str(backbone), path, classes=3, settings=QUICK, device="cpu")
+    assert (found.classes, found.failures) == (3, [])
+    assert not any("image" in note or "patch" in note for note in found.notes)
+    return path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    monkeypatch.setattr("sys.argv", ["stego", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(left.value.code or 0)
+
+
+def test_labels_are_one_number_a_point_by_the_same_classes_in_every_scan(
+    scans: Path, segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "lidar", "label", scans, tmp_path / "out", "--model", segmenter, "--pictures", 2, "--device", "cpu") == 0
+    assert "labelled 4 scans" in capsys.readouterr().out
+    labels = sorted((tmp_path / "out" / "labels").rglob("*.label"))
+    assert [path.relative_to(tmp_path / "out" / "labels").as_posix() for path in labels] == [f"drive/{seed:06}.label" for seed in range(4)]
+    model, seen = read_lidar_segmenter(segmenter), np.zeros((4, 3))
+    for seed, path in enumerate(labels):
+        numbers, scan = np.fromfile(path, "<u4"), read_scan(scans / "drive" / f"{seed:06}.bin")
+        assert np.array_equal(numbers, model(scan) + 1)
+        seen[seed] = np.bincount(numbers - 1, minlength=3)
+    assert (seen > 0).all()  # every class is found in every scan of such a street
+    with (tmp_path / "out" / "classes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert sum(float(row["share"]) for row in rows) == pytest.approx(1, abs=1e-3)
+    pictures = sorted((tmp_path / "out" / "pictures").rglob("*.png"))
+    assert len(pictures) == 2
+    assert len(np.unique(np.asarray(Image.open(pictures[0])).reshape(-1, 3), axis=0)) > 20
+
+
+def test_labelling_goes_on_and_leaves_other_models_labels_alone(scans: Path, segmenter: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    label_scans(scans, out, segmenter, pictures=0, device="cpu")
+    first = (out / "classes.csv").read_text()
+    (out / "labels" / "drive" / "000002.label").unlink()
+    again = label_scans(scans, out, segmenter, pictures=0, device="cpu")
+    assert (again.done, again.kept) == (1, 3)
+    assert (out / "classes.csv").read_text() == first
+    with pytest.raises(StegoError, match="holds labels of another model or number of classes"):
+        label_scans(scans, out, segmenter, classes=2, device="cpu")
+
+
+def test_one_bad_scan_is_listed_and_the_rest_labelled(
+    segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mixed"
+    write_drawn_scan(folder / "a.bin", 0)
+    (folder / "b.bin").write_bytes(b"")
+    rows = np.column_stack(drawn_scan(1)[:2]).astype("<f4")
+    rows[3, 1] = np.nan
+    rows.tofile(folder / "c.bin")
+    assert run(monkeypatch, "lidar", "label", folder, tmp_path / "out", "-m", segmenter, "--pictures", 0, "--device", "cpu") == 1
+    assert "b.bin: an empty scan; expected points (and 1 others)" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out" / "labels").iterdir()] == ["a.label"]
+    with (tmp_path / "out" / "failures.csv").open() as file:
+        reasons = {Path(row["scan"]).name: row["reason"] for row in csv.DictReader(file)}
+    assert set(reasons) == {"b.bin", "c.bin"}
+    assert "1 of" in reasons["c.bin"]
+    (folder / "b.bin").unlink()
+    (folder / "c.bin").unlink()
+    assert run(monkeypatch, "lidar", "label", folder, tmp_path / "out", "-m", segmenter, "--pictures", 0, "--device", "cpu") == 0
+    assert not (tmp_path / "out" / "failures.csv").exists()
+
+
+def test_points_without_a_return_get_zero(segmenter: Path, tmp_path: Path) -> None:
+    points, intensity, _ = drawn_scan(0)
+    table = np.column_stack([points, intensity]).astype("<f4")
+    table[::7, :3] = np.nan
+    text = f"FIELDS x y z intensity\nSIZE 4 4 4 4\nTYPE F F F F\nCOUNT 1 1 1 1\nWIDTH {len(table)}\nHEIGHT 1\nPOINTS {len(table)}\nDATA binary\n"
+    (tmp_path / "a.pcd").write_bytes(text.encode() + table.tobytes())
+    label_scans(tmp_path / "a.pcd", tmp_path / "out", segmenter, device="cpu")
+    numbers = np.fromfile(tmp_path / "out" / "labels" / "a.label", "<u4")
+    assert np.array_equal(numbers == 0, np.isnan(table[:, 0]))
+
+
+def test_the_tree_can_be_cut_elsewhere(segmenter: Path) -> None:
+    model = read_lidar_segmenter(segmenter)
+    points, intensity, _ = drawn_scan(0)
+    scan = Scan(points, intensity, np.arange(len(points)), len(points))
+    assert set(model(scan, 2).tolist()) <= {0, 1}
+    with pytest.raises(StegoError, match="classes 900: the tree has"):
+        model(scan, 900)
+
+
+def test_the_command_trains(scans: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("stego_app.discovery.discover.DiscoverySettings", lambda: QUICK)
+    out = tmp_path / "s.safetensors"
+    assert run(monkeypatch, "lidar", "train", scans, "-b", backbone, "-o", out, "-k", 2, "--device", "cpu") == 0
+    assert "2 classes" in capsys.readouterr().out
+    assert read_lidar_segmenter(out).clusters.classes == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("lidar", "train", "nowhere", "-b", "{backbone}", "-o", "s.safetensors"), "nowhere: no such folder or scan"),
+        (("lidar", "train", "{scans}", "-b", "nowhere.safetensors", "-o", "s.safetensors"), "nowhere.safetensors: no such model file"),
+        (("lidar", "train", "{scans}", "-b", "{backbone}", "-o", "s.bin"), "--out s.bin: expected a name that ends in .safetensors"),
+        (("lidar", "label", "{scans}", "out", "-m", "{backbone}"), "this is a lidar backbone file; expected a lidar segmenter file"),
+        (("probe", "{backbone}", "nowhere"), "nowhere: no such folder or scan"),
+    ],
+)
+def test_bad_input_by_name(
+    arguments: tuple[str, ...], message: str, scans: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *(argument.format(scans=scans, backbone=backbone) for argument in arguments)) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_probe_reads_classes_off_points(
+    count: int, scans: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = scans if count == 4 else scans / "drive" / "000000.bin"
+    assert run(monkeypatch, "probe", f"random:{backbone}", data, "--out", tmp_path / "probe", "--device", "cpu") == 0
+    report = json.loads((tmp_path / "probe" / "probe.json").read_text())
+    assert len(report["folds"]) == 4
+    assert report["linear"]["accuracy"] > 75  # ground, walls and boxes differ in intensity, which a random network lets through
+    assert {entry["name"] for entry in report["linear"]["per_class"] if entry["iou"] is not None} == {"road", "building", "car"}
+    assert ("sectors of azimuth" if count == 1 else "4 scans in 4 folds") in capsys.readouterr().out
+
+
+def test_a_probe_without_labels_says_what_it_expects(
+    backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_drawn_scan(tmp_path / "a.bin", 0)
+    assert run(monkeypatch, "probe", backbone, tmp_path / "a.bin") == 2
+    assert "no scan has labels; expected SemanticKITTI's .label files" in capsys.readouterr().err
+
+
+def test_range_cells_hold_the_nearest_point() -> None:
+    points = np.array([[10, 0, 0], [5, 0, 0], [0, 3, 1], [0, 0, 0], [-4, -0.1, -2]], np.float32)
+    cells = range_cells(points)
+    assert cells.shape == (ROWS, COLUMNS)
+    assert sorted(cells[cells >= 0].tolist()) == [1, 2, 4]
+    row_of = {int(cells[row, column]): (row, column) for row, column in zip(*np.nonzero(cells >= 0), strict=True)}
+    assert row_of[2][0] == 0  # the highest elevation
+    assert row_of[4][0] == ROWS - 1
+    assert row_of[1][1] == COLUMNS // 2  # straight ahead
+
+
+def test_tokens_of_cells_that_nothing_was_seen_in_are_never_sampled() -> None:
+    source = ScanTokens()
+    cells = np.full((ROWS, COLUMNS), -1)
+    cells[3, 5], cells[20, 400] = 0, 1
+    source.add(Path("a.bin"), np.array([[1.0, 2.0], [3.0, 4.0]], np.float32), cells)
+    assert len(np.unique(source.tokens(0), axis=0)) == 2
+    assert source.tokens(0).reshape(ROWS, COLUMNS, 2)[4, 6].tolist() == [1, 2]
+    tokens, entries = source.sample(100, 0)
+    assert (sorted(tokens.tolist()), entries.tolist()) == ([[1, 2], [3, 4]], [0, 0])
+
+
+def test_pairs_are_the_same_points_in_another_view(scans: Path) -> None:
+    network = random_lidar_backbone(LidarSpec(0.5, (6, 8), 12), 0)
+    paths = sorted(scans.rglob("*.bin"))
+    pairs = scan_pairs(paths, network, 0)
+    assert pairs.first.shape == pairs.second.shape
+    assert torch.allclose(pairs.first.norm(dim=1), torch.ones(len(pairs.first)), atol=1e-5)
+    same, other = (pairs.first * pairs.second).sum(1).mean(), (pairs.first * pairs.second.roll(1, 0)).sum(1).mean()
+    assert same > other + 0.01
+    assert torch.equal(scan_pairs(paths, network, 0).second, pairs.second)
+
+
+def test_a_picture_from_above_shows_ahead_upwards_and_left_to_the_left() -> None:
+    points = np.array([[30, 0, 0], [0, 30, 0]], np.float32)
+    scan = Scan(points, np.ones(2, np.float32), np.arange(2), 2)
+    picture = birdseye(scan, np.array([[255, 0, 0], [0, 255, 0]], np.uint8), reach=40, side=400)
+    red, green = (np.argwhere((picture[..., channel] > 200) & (picture[..., 1 - channel] < 50)).mean(axis=0) for channel in (0, 1))
+    assert red == pytest.approx([50, 200], abs=2)
+    assert green == pytest.approx([200, 50], abs=2)
