@@ -170,7 +170,7 @@ def main() -> None:
     for one, model in ((clips, "default"), (camvid, None)):
         one.add_argument("--model", default=model, required=model is None)
         one.add_argument("--cache", type=Path)
-        one.add_argument("--seconds", type=float, default=0.5)
+        one.add_argument("--seconds", type=float, default=0.3)
     run.add_argument("--state", type=Path, required=True)
     run.add_argument("--train", type=Path, required=True)
     run.add_argument("--held", type=Path, required=True)

@@ -41,7 +41,7 @@ def label(
     resolution: Annotated[int | None, typer.Option(min=28, max=4096, help="Short side for the backbone in pixels; the model's own if not given.")] = None,
     window: Annotated[int | None, typer.Option(min=0, max=4096, help="Side of overlapping windows in pixels, for fine detail in large images.")] = None,
     tile: Annotated[int | None, typer.Option(min=0, help="Side of a large TIFF's tiles, each seen as an image; 1024 above 64 million pixels; 0 never.")] = None,
-    steady: Annotated[float, typer.Option(min=0, max=60, help="Seconds over which a clip's classes are averaged along its motion; 0: frame by frame.")] = 0.5,
+    steady: Annotated[float, typer.Option(min=0, max=60, help="Seconds over which a clip's classes are averaged along its motion; 0: frame by frame.")] = 0.3,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 4,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes for the CRF and the formats; one per core if not given.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",

@@ -13,8 +13,8 @@ from stego_app.crf import CrfSettings
 FORMAT = 1
 """Raised when the same model and settings would give other labels than before, so that folders are labelled anew."""
 
-STEADY_SECONDS = 0.5
-"""What a clip's classes are averaged over: long beside the flicker of single frames, short beside what happens in the picture."""
+STEADY_SECONDS = 0.3
+"""What a clip's classes are averaged over: of the memories tried, the shortest that halves flicker (docs/video.md); longer ones blur what moves."""
 
 # What decides how fast the work goes, but not what comes out.
 _SPEED_ONLY = {"batch_size", "jobs", "overlays", "confidence", "formats"}

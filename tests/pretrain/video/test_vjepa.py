@@ -193,8 +193,8 @@ def test_bad_requests_are_named(changes: dict[str, Any], message: str, clips: Pa
 
 def test_an_attentive_probe_finds_what_one_token_says() -> None:
     torch.manual_seed(0)
-    labels = torch.arange(120) % 3
-    tokens = torch.randn(120, 6, 64)
-    tokens[torch.arange(120), torch.randint(6, (120,)), labels] += 8  # somewhere in the clip
-    probe = fit_probe(tokens[:90], labels[:90], 3, steps=80)
-    assert accuracy(probe, tokens[90:], labels[90:]) > 0.9
+    labels = torch.arange(300) % 3
+    tokens = torch.randn(300, 6, 64)
+    tokens[torch.arange(300), torch.randint(6, (300,)), labels] += 8  # somewhere in the clip
+    probe = fit_probe(tokens[:240], labels[:240], 3, steps=120)
+    assert accuracy(probe, tokens[240:], labels[240:]) > 0.9
