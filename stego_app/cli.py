@@ -26,6 +26,7 @@ from stego_app.commands.export import export
 from stego_app.commands.label import label
 from stego_app.commands.lidar import lidar_app
 from stego_app.commands.name import name
+from stego_app.commands.teach import teach
 from stego_app.commands.train import train
 
 app = typer.Typer(
@@ -63,6 +64,7 @@ app.command()(label)
 app.command()(convert)
 app.command()(train)
 app.command(name="eval")(evaluate)
+app.command()(teach)
 app.command()(classes)
 app.command()(name)
 app.command()(export)
