@@ -147,3 +147,43 @@ class EditRequest(BaseModel):
     save_as: str | None = Field(
         default=None, pattern=rf"^{NAME_PATTERN}$", description="Save the edited model under this new name and leave the old one as it is."
     )
+
+
+class NameRequest(BaseModel):
+    """The body of ``POST /v1/models/{name}/names``."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"words": ["sky", "road: street, asphalt", "tree"], "dry_run": True}})
+
+    words: list[Annotated[str, Field(min_length=1, max_length=400)]] = Field(
+        min_length=1, max_length=1000, description="Names to choose from, two or more; other ways to say one may follow a colon, parted by commas."
+    )
+    least: float = Field(default=0.0, ge=0, le=1, description="Confidence below which no word is taken.")
+    classes: int | None = Field(default=None, ge=1, le=255, description="Granularity at which classes are named; the model's own if absent.")
+    dry_run: bool = Field(default=False, description="Say the names and change nothing.")
+    save_as: str | None = Field(
+        default=None, pattern=rf"^{NAME_PATTERN}$", description="Save the named model under this new name and leave the old one as it is."
+    )
+
+
+class NameCandidate(BaseModel):
+    """A word and its probability."""
+
+    name: str
+    confidence: float = Field(ge=0, le=1)
+
+
+class FoundName(BaseModel):
+    """What was found for a class."""
+
+    id: int
+    name: str | None = Field(description="The word that fits best; null where none of them is taken.")
+    confidence: float = Field(ge=0, le=1, description="Of that word, or of none of them.")
+    candidates: list[NameCandidate] = Field(description="The best words, the best first.")
+
+
+class FoundNames(BaseModel):
+    """The answer to ``POST /v1/models/{name}/names``."""
+
+    model: str = Field(description="The model that holds the names; the one asked about where nothing was changed.")
+    changed: bool
+    names: list[FoundName]

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Header, Response
 from api.catalog import Catalog
 from api.editing import edited
 from api.jobs.answers import answering
+from api.naming import found_names, named
 from api.openapi import errors
 from api.schemas import ModelClass, ModelDetail, ModelEntry, ModelList
-from api.schemas_jobs import EditRequest, NewName
+from api.schemas_jobs import EditRequest, FoundNames, NameRequest, NewName
 from stego_app.segmentation import hex_color
 
 _TAG = {"headers": {"ETag": {"description": "Changes with the model; send it as `If-Match` when editing.", "schema": {"type": "string"}}}}
@@ -65,6 +66,30 @@ def models_router(catalog: Catalog) -> APIRouter:
                 response.status_code = 201
                 response.headers["Location"] = f"/v1/models/{place}"
             return _detail(catalog, place, response)
+
+    named_new = {"model": FoundNames, "description": "Saved as a new model.", **_TAG}
+
+    @router.post("/{name}/names", summary="Name a model's classes from words", responses={200: _TAG, 201: named_new, **errors(404, 409, 412, 422, 500, 507)})
+    def name_model(
+        name: str,
+        request: NameRequest,
+        response: Response,
+        if_match: Annotated[str | None, Header(max_length=100, description="The model's `ETag`; refused with 412 if the model has changed since.")] = None,
+    ) -> FoundNames:
+        """Choose a word for each class, or none, and rename the classes so: edits like others, which can be undone. The server needs the extra `text`."""
+        expected = None if if_match in (None, "*") else str(if_match).strip('"')
+        with answering():
+            found = found_names(catalog.get(name), request)
+            change = any(entry.name is not None for entry in found) and not request.dry_run
+            place = name
+            if change:
+                place = catalog.edit(name, lambda segmenter: named(segmenter, found, request), save_as=request.save_as, expected=expected)
+            if change and request.save_as is not None:
+                response.status_code = 201
+                response.headers["Location"] = f"/v1/models/{place}"
+            if (tag := catalog.tag(place)) is not None:
+                response.headers["ETag"] = f'"{tag}"'
+            return FoundNames(model=place, changed=change, names=found)
 
     return router
 
