@@ -106,9 +106,8 @@ def report_clusters(path: Path, bridge: Bridge, model: MiniLm, dataset: Dataset,
         three += truth_name in best
         taken += entry.name is not None
         taken_right += entry.name == truth_name
-        print(
-            f"  {entry.label:>2} {entry.shown:<15} {entry.confidence:4.0%}  mostly {truth_name} ({row.max() / max(1, row.sum()):.0%}); best words: {', '.join(best)}"
-        )
+        purity = row.max() / max(1, row.sum())
+        print(f"  {entry.label:>2} {entry.shown:<15} {entry.confidence:4.0%}  mostly {truth_name} ({purity:.0%}); best words: {', '.join(best)}")
     total = len(found)
     print(f"clusters {total}: top-1 {right / total:.1%}, top-3 {three / total:.1%}, chance {1 / len(words):.1%}; named {taken}, of these right {taken_right}")
 
