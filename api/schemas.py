@@ -58,7 +58,6 @@ class SegmentSummary(BaseModel):
                 ],
                 "ignored": {"pixels": 0, "share": 0.0},
                 "confidence": 0.802,
-                "familiarity": 0.47,
                 "abstained": {"below": 0.5, "pixels": 0, "share": 0.0},
                 "timing_ms": {"queue": 0.1, "decode": 6.2, "segment": 412.7},
             }
@@ -73,11 +72,6 @@ class SegmentSummary(BaseModel):
     ignored: Ignored
     confidence: float | None = Field(
         ge=0, le=1, description="Mean confidence of the pixels that were given a class, before any was withheld; null where the model cannot tell it."
-    )
-    familiarity: float | None = Field(
-        ge=0,
-        le=1,
-        description="Share of the images of training that are less familiar; near 0 for an outlier. Null where the model cannot tell it.",
     )
     abstained: Abstained | None = Field(description="What was withheld; null unless `abstain` was given.")
     timing_ms: Timing

@@ -82,7 +82,6 @@ def summarise(job: Job, result: Segmented) -> SegmentSummary:
         classes=class_areas(shown),
         ignored=Ignored(pixels=ignored, share=round(ignored / labels.size, _DIGITS)),
         confidence=None if whole is None else _rounded(whole),
-        familiarity=_rounded(result.found.familiarity) if result.found.has_confidence else None,
         abstained=None if below is None else Abstained(below=below, pixels=withheld, share=round(withheld / labels.size, _DIGITS)),
         timing_ms=result.timing,
     )

@@ -39,7 +39,6 @@ from models.errors import StegoError
 from stego_app.atomic import write_bytes
 from stego_app.clusters import ClusterModel, cut
 from stego_app.confidence import Agreement, agreement_maps
-from stego_app.confidence.agreement import raw_familiarity
 from stego_app.confidence.fit import fit_agreement
 from stego_app.confidence.maps import raw_scores, surrounding
 from stego_app.discovery import collect_crop_pairs, discover
@@ -64,7 +63,7 @@ SIGNALS = {
     "the same, calibrated: the confidence": CONFIDENCE,
 }
 
-IMAGE_SCORES = ("familiarity", "mean confidence")
+IMAGE_SCORES = ("mean confidence",)
 
 Floats = npt.NDArray[np.float32]
 
@@ -122,7 +121,7 @@ def run(clusters: ClusterModel, agreement: Agreement, labelled: Labelled, progre
             counts[name] += accumulate_by_confidence(said, label, np.clip(own, 0, 1), classes, classes, BINS)
             if name == CONFIDENCE:
                 mean = float(own[label != VOID].mean()) if (label != VOID).any() else 0.0
-                images.append(Image({"familiarity": raw_familiarity(cosines.T.numpy()), "mean confidence": mean}, accumulate(said, label, classes, classes)))
+                images.append(Image({"mean confidence": mean}, accumulate(said, label, classes, classes)))
         progress("scoring", index + 1, len(cache))
     found: dict[str, Any] = {}
     for title, rule in MATCHINGS.items():

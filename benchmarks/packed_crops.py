@@ -27,6 +27,7 @@ def main() -> None:
     from pretrain.encoder import build_encoder
     from pretrain.packing import packed_forward
     from pretrain.settings import make_pretrain_config
+    from stego_app.features import precision_of
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architecture", default="vit_tiny_patch16_224")
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    lowered = precision_of("auto", torch.device("cpu")) == "bf16"
     shape = {name: getattr(options, name) for name in ("architecture", "image_size", "patch_size", "depth")}
     encoder = build_encoder(make_pretrain_config(method="dinov2", data=(Path(),), out=Path("none"), **shape))
     small = max(1, options.image_size * 3 // 7 // options.patch_size) * options.patch_size
@@ -53,7 +55,7 @@ def main() -> None:
     for _ in range(options.rounds):
         for name, forward in ways.items():
             begun = time.process_time()
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=lowered):
                 tokens = forward()
             torch.stack([one.float().square().mean() for one in tokens]).sum().backward()
             best[name] = min(best[name], time.process_time() - begun)

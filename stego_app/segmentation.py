@@ -60,7 +60,7 @@ class Segmentation:
         """
         if self.trust is None:
             raise MissingConfidenceError
-        return confidence_of(self.labels, self.trust.maps)
+        return confidence_of(self.labels, self.trust)
 
     @property
     def has_confidence(self) -> bool:
@@ -71,13 +71,6 @@ class Segmentation:
     def image_confidence(self) -> float | None:
         """Mean confidence of the pixels that have a class; None where none has. Raises as `confidence`."""
         return mean_confidence(self.confidence, self.labels)
-
-    @property
-    def familiarity(self) -> float:
-        """The image's own score, 0 to 1: the share of the images of training that are less familiar. Near 0 for an outlier. Raises as `confidence`."""
-        if self.trust is None:
-            raise MissingConfidenceError
-        return self.trust.familiarity
 
     def class_confidence(self) -> dict[int, float]:
         """Mean confidence of each class in the image, by label. Raises as `confidence`."""

@@ -282,11 +282,10 @@ class Segmenter:
         """
         if self.model.agreement is None:
             raise MissingConfidenceError
-        cosines = self._clusters.fine_logits(encoded.tokens, encoded.grid)
-        fine = self._clusters.fine_probabilities(cosines)
+        fine = self._clusters.fine_probabilities(self._clusters.fine_logits(encoded.tokens, encoded.grid))
         rows, count = self._rows(classes)
-        maps = agreement_maps(_on_grid(fine, encoded.grid), self.model.agreement, rows, count)
-        return self._class_maps(fine, encoded.grid, classes), Trust(maps, self.model.agreement.familiarity(cosines.T.numpy()))
+        trust = agreement_maps(_on_grid(fine, encoded.grid), self.model.agreement, rows, count)
+        return self._class_maps(fine, encoded.grid, classes), trust
 
     def _class_maps(self, fine: torch.Tensor, grid: tuple[int, int], classes: int | None) -> npt.NDArray[np.float32]:
         return _on_grid(sum_parts(fine, *self._rows(classes)), grid)

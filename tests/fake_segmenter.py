@@ -72,12 +72,6 @@ class FakeSegmentation:
         known = self.confidence[self.labels != IGNORED]
         return float(known.mean()) if known.size else None
 
-    @property
-    def familiarity(self) -> float:
-        if not self.has_confidence:
-            raise MissingConfidenceError
-        return 0.25
-
     def class_confidence(self) -> dict[int, float]:
         return {int(label): float(self.confidence[self.labels == label].mean()) for label in np.unique(self.labels) if label != IGNORED}
 

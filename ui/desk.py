@@ -152,8 +152,4 @@ def _confidence(segmentation: SegmentationLike) -> str:
     if not segmentation.has_confidence:
         return "this model cannot tell its confidence"
     mean = segmentation.image_confidence
-    return (
-        "no pixel has a class"
-        if mean is None
-        else f"confidence {share_text(mean)}, more familiar than {share_text(segmentation.familiarity)} of the images of training"
-    )
+    return "no pixel has a class" if mean is None else f"confidence {share_text(mean)}"

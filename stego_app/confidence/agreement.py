@@ -54,7 +54,6 @@ class Agreement:
         transitions: (F, F) float32, rows sum to 1: where the partners of patches of each fine cluster lie.
         scores: (n,) float32, increasing, in [0, 1]: knots of the calibration curve.
         rates: (n,) float32, never decreasing, in [0, 1]: the agreement found at each knot.
-        familiar: (q,) float32, never decreasing: quantiles, evenly spaced from 0 to 1, of the familiarity of the images of training.
         reliability: see `Reliability`.
 
     Raises:
@@ -64,7 +63,6 @@ class Agreement:
     transitions: Floats
     scores: Floats
     rates: Floats
-    familiar: Floats
     reliability: Reliability
 
     def __post_init__(self) -> None:
@@ -74,23 +72,16 @@ class Agreement:
         rows = square and bool((table >= 0).all()) and bool((np.abs(table.sum(1) - 1) < 1e-3).all())
         curve = scores.ndim == 1 and scores.shape == rates.shape and len(scores) >= 2
         rising = curve and bool((np.diff(scores) > 0).all()) and bool((np.diff(rates) >= 0).all())
-        ranked = self.familiar.ndim == 1 and len(self.familiar) >= 2 and bool((np.diff(self.familiar) >= 0).all())
-        if not (rows and rising and ranked and rates[0] >= 0 and rates[-1] <= 1):
-            raise StegoError(
-                f"a table of agreement that is none: transitions {table.shape}, curve {scores.shape} and {rates.shape}, images {self.familiar.shape}"
-            )
+        if not (rows and rising and rates[0] >= 0 and rates[-1] <= 1):
+            raise StegoError(f"a table of agreement that is none: transitions {table.shape}, curve {scores.shape} and {rates.shape}")
 
     def calibrated(self, values: Floats) -> Floats:
         """Expected agreement, in [0, 1], of raw scores of any shape: linear between knots, constant outside them."""
         return np.interp(values, self.scores, self.rates).astype(np.float32)
 
-    def familiarity(self, cosines: Floats) -> float:
-        """Share, 0 to 1, of the images of training that are less familiar than the one with these ``cosines`` (F, …) of its patches with fine clusters."""
-        return float(np.interp(raw_familiarity(cosines), self.familiar, np.linspace(0, 1, len(self.familiar))))
-
     def to_arrays(self) -> dict[str, Floats]:
         """All arrays by name; with `header`, everything `from_arrays` needs."""
-        return {"transitions": self.transitions, "scores": self.scores, "rates": self.rates, "familiar": self.familiar}
+        return {"transitions": self.transitions, "scores": self.scores, "rates": self.rates}
 
     def header(self) -> dict[str, Any]:
         """What is no array, ready for JSON."""
@@ -106,12 +97,4 @@ class Agreement:
             KeyError: an array or a field is missing.
         """
         reliability = Reliability(int(header["pairs"]), float(header["agreement"]), float(header["error"]))
-        return cls(arrays["transitions"], arrays["scores"], arrays["rates"], arrays["familiar"], reliability)
-
-
-def raw_familiarity(cosines: Floats) -> float:
-    """Mean over the patches of an image of the cosine with the nearest fine cluster; ``cosines`` (F, …).
-
-    An image whose patches lie between the clusters, or far from all, is one that training has not seen the like of.
-    """
-    return float(cosines.reshape(len(cosines), -1).max(0).mean(dtype=np.float64))
+        return cls(arrays["transitions"], arrays["scores"], arrays["rates"], reliability)

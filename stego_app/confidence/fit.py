@@ -10,7 +10,7 @@ import torch
 from sklearn.isotonic import IsotonicRegression
 
 from stego_app.clusters import ClusterModel, cut, sum_parts
-from stego_app.confidence.agreement import Agreement, Floats, Reliability, raw_familiarity
+from stego_app.confidence.agreement import Agreement, Floats, Reliability
 from stego_app.confidence.calibration import calibration_error
 from stego_app.confidence.maps import raw_scores
 from stego_app.confidence.partners import Patches, agreement_rates, partners_of, transitions_of
@@ -25,11 +25,10 @@ _KNOTS = 33
 
 
 class _Image(NamedTuple):
-    """An image looked at: ``fine`` (F, h, w) probabilities, its raw ``familiarity``, and the ``places`` (p,) of the patches drawn, in reading order."""
+    """An image looked at: ``fine`` (F, h, w) probabilities, and the ``places`` (p,) of the patches drawn, in reading order."""
 
     number: int
     fine: Floats
-    familiarity: float
     places: npt.NDArray[np.int64]
 
 
@@ -67,8 +66,7 @@ def fit_agreement(clusters: ClusterModel, source: TokenSource, *, seed: int = 0,
         tried.append((own, agreement_rates(classes[held_out], partners_of(patches.take(held_out)))))
     table = transitions_of(patches.fine, partners_of(patches))
     knots, rates = curve(np.concatenate([scores for scores, _ in tried]), np.concatenate([found for _, found in tried]))
-    familiar = np.quantile([image.familiarity for image in images], np.linspace(0, 1, _KNOTS)).astype(np.float32)
-    return Agreement(table, knots, rates, familiar, _reliability(tried))
+    return Agreement(table, knots, rates, _reliability(tried))
 
 
 def class_of_patches(fine: torch.Tensor, part_of_leaf: npt.NDArray[np.int64], parts: int) -> npt.NDArray[np.int64]:
@@ -89,10 +87,9 @@ def _look(
         grid = source.grid(index)
         # A copy, since the features of a cache are a read-only view of a file.
         found = torch.from_numpy(np.array(source.tokens(index), dtype=np.float32))
-        cosines = clusters.fine_logits(found, grid)
-        probabilities = clusters.fine_probabilities(cosines)
+        probabilities = clusters.fine_probabilities(clusters.fine_logits(found, grid))
         places = np.sort(random.permutation(len(found))[:share])
-        images.append(_Image(int(numbers[index]), probabilities.T.reshape(-1, *grid).numpy(), raw_familiarity(cosines.T.numpy()), places))
+        images.append(_Image(int(numbers[index]), probabilities.T.reshape(-1, *grid).numpy(), places))
         tokens.append(clusters.project(found[torch.from_numpy(places)]))
         fine.append(probabilities[torch.from_numpy(places)])
         owner.append(np.full(len(places), numbers[index], dtype=np.int64))

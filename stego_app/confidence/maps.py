@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +13,9 @@ SURROUND = 0.6
 """Side of the square around a patch that is asked too, as a share of the grid's short side. From 0.4 to 0.8 makes little difference."""
 
 
-class Trust(NamedTuple):
-    """What is known of how far an image's classes are to be trusted.
-
-    Attributes:
-        maps: (K + 1, h, w) float32 in [0, 1] on the patch grid: the agreement to expect of each patch, were it given each class; the last row for ignored.
-        familiarity: share, 0 to 1, of the images of training that are less familiar.
-    """
-
-    maps: Floats
-    familiarity: float
+Trust = Floats
+"""How far an image's classes are to be trusted: (K + 1, h, w) in [0, 1] on the patch grid, the agreement to expect of each patch, were it given
+each class; the last row for ignored."""
 
 
 def raw_scores(fine: Floats, transitions: Floats, part_of_leaf: npt.NDArray[np.int64], parts: int) -> Floats:

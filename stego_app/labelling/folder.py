@@ -258,7 +258,7 @@ class _Run:
     def _record(self, sha256: str, plan: Plan, outcome: Outcome) -> None:
         overlay = plan.overlay if self.settings.overlays else ""
         shown = plan.confidence if self.settings.confidence else ""
-        trust = {"confidence": outcome.confidence, "familiarity": outcome.familiarity, "confidence_map": shown, "abstained": outcome.abstained}
+        trust = {"confidence": outcome.confidence, "confidence_map": shown, "abstained": outcome.abstained}
         self._note(plan, sha256, "done", label=plan.label, overlay=overlay, pixels=outcome.pixels, **trust)
 
     def _fail(self, item: Loaded, reason: str) -> None:
@@ -278,5 +278,5 @@ class _Run:
 
     def doubtful(self, plans: Sequence[Plan]) -> list[Doubt]:
         """What is known of each image that is done, the least to be trusted first."""
-        known = [Doubt(entry.image, entry.familiarity, entry.confidence) for entry in self.ledger.current(plans) if entry.familiarity is not None]
-        return sorted(known, key=lambda doubt: (doubt.familiarity, doubt.confidence or 0.0))
+        known = [Doubt(entry.image, entry.confidence) for entry in self.ledger.current(plans) if entry.confidence is not None]
+        return sorted(known, key=lambda doubt: doubt.confidence)

@@ -100,40 +100,36 @@ class _Large:
     # The network's part -------------------------------------------------------------------------------------------
 
     def encode(self) -> None:
-        """A file for each row of tiles: its maps (C, reach, columns of cells), and how familiar its tiles are."""
+        """A file for each row of tiles: its maps (C, reach, columns of cells)."""
         tops = self.grid.starts(0)
         for row, top in enumerate(tops):
             if not self._row_file(row).is_file():
-                maps, familiarity = self._encode_row(top)
-                save_arrays(self._row_file(row), maps=maps.astype(np.float16), familiarity=np.array(familiarity, dtype=np.float64))
+                maps = self._encode_row(top)
+                save_arrays(self._row_file(row), maps=maps.astype(np.float16))
             self.progress(f"{self.plan.name}: rows of tiles", row + 1, len(tops))
 
-    def _encode_row(self, top: int) -> tuple[Floats, list[float]]:
+    def _encode_row(self, top: int) -> Floats:
         grid = self.grid
         first = top * grid.cell
         pixels, valid = self.raster.read(first, min(grid.height, first + grid.tile) - first)
         lefts = grid.starts(1)
         maps: list[Floats] = []
-        familiarity: list[float] = []
         for start in range(0, len(lefts), self.settings.batch_size):
             columns = [slice(left * grid.cell, (left + grid.reach) * grid.cell) for left in lefts[start : start + self.settings.batch_size]]
             seen = [bool(valid[:, column].any()) for column in columns]
             tiles = [padded(pixels[:, column], grid.tile, grid.tile) for column, is_seen in zip(columns, seen, strict=True) if is_seen]
             found = iter(self._maps(tiles) if tiles else [])
-            for is_seen in seen:
-                tile, known = next(found) if is_seen else (None, None)
-                familiarity += [] if known is None else [known]
-                maps.append(self._nothing() if tile is None else tile)
-        return join(maps, lefts, grid.tent(), grid.cells[1], axis=2), familiarity
+            maps.extend(next(found) if is_seen else self._nothing() for is_seen in seen)
+        return join(maps, lefts, grid.tent(), grid.cells[1], axis=2)
 
-    def _maps(self, tiles: list[npt.NDArray[np.uint8]]) -> Iterator[tuple[Floats, float | None]]:
-        """Each tile's probabilities, and beneath them what trust is read from, if asked for; and its familiarity."""
+    def _maps(self, tiles: list[npt.NDArray[np.uint8]]) -> Iterator[Floats]:
+        """Each tile's probabilities, and beneath them what trust is read from, if asked for."""
         if self.settings.asks_confidence:
             for probabilities, trust in self.segmenter.class_probabilities_and_trust(tiles, **self.settings.seeing):
-                yield self._fitted(np.concatenate([probabilities, trust.maps])), trust.familiarity
+                yield self._fitted(np.concatenate([probabilities, trust]))
         else:
             for probabilities in self.segmenter.class_probabilities(tiles, **self.settings.seeing):
-                yield self._fitted(probabilities), None
+                yield self._fitted(probabilities)
 
     def _fitted(self, maps: Floats) -> Floats:
         """On the tile's cells, which they are already unless the backbone sees another number of patches in a tile than in the first one."""
@@ -232,19 +228,14 @@ class _Large:
         pixels = {str(label): int(counts[label]) for label in np.flatnonzero(counts)}
         if not settings.asks_confidence:
             return Outcome(pixels)
-        mean = float(sums[0] / sums[1]) if sums[1] else None
-        return Outcome(pixels, mean, self._familiarity(), int(sums[2]) if settings.abstain is not None else None)
+        mean = float(sums[0] / sums[1]) if sums[1] else 0.0
+        return Outcome(pixels, mean, int(sums[2]) if settings.abstain is not None else None)
 
     def _overlay(self, labels: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8]) -> None:
         image, _ = self.raster.read(0, self.grid.height, shape=(labels.shape[0], labels.shape[1]))
         nothing = np.zeros((0, 0), dtype=np.float32)
         shown = Segmentation(image, labels, nothing, self.segmenter.class_names(self.settings.classes), palette)
         write_bytes(self.out / self.plan.overlay, shown.to_overlay_jpeg())
-
-    def _familiarity(self) -> float:
-        """Mean over the tiles; 0 where none holds data."""
-        known = np.concatenate([load_arrays(self._row_file(row))["familiarity"] for row in range(len(self.grid.starts(0)))])
-        return float(known.mean()) if known.size else 0.0
 
     def _row_file(self, row: int) -> Path:
         return self.cache / f"row-{row:05}.npz"

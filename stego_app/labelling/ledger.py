@@ -43,7 +43,7 @@ class Ledger:
             return False
         if not (self.out / plan.label).is_file() or (self.settings.overlays and not (self.out / plan.overlay).is_file()):
             return False
-        if self.settings.asks_confidence and entry.familiarity is None:
+        if self.settings.asks_confidence and entry.confidence is None:
             return False
         if self.settings.confidence and not (self.out / plan.confidence).is_file():
             return False

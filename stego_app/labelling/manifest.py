@@ -28,8 +28,7 @@ class Entry:
         overlay: the overlay, likewise; empty if none was asked for.
         pixels: number of pixels of each label that occurs, 255 for ignored.
         reason: why it failed; empty if it did not.
-        confidence: mean confidence of the pixels that have a class; None where it was not asked for, or no pixel has one.
-        familiarity: the image's own score, see `stego_app.segmentation.Segmentation`; None where it was not asked for.
+        confidence: mean confidence of the pixels that have a class, 0 where none has; None where it was not asked for.
         confidence_map: the map of confidence, relative to the output folder; empty if none was asked for.
         frames: of a clip.
         abstained: pixels that were given no class for want of confidence; they are among the ignored in ``pixels``.
@@ -45,7 +44,6 @@ class Entry:
     pixels: dict[str, int] | None = None
     reason: str = ""
     confidence: float | None = None
-    familiarity: float | None = None
     confidence_map: str = ""
     abstained: int | None = None
     frames: int | None = None
@@ -134,6 +132,6 @@ def _parse(line: bytes) -> Entry | None:
         counts = {str(label): int(count) for label, count in (entry.pixels or {}).items()}
     except (ValueError, TypeError, AttributeError):
         return None
-    numbers = all(value is None or isinstance(value, (int, float)) for value in (entry.confidence, entry.familiarity, entry.abstained, entry.frames))
+    numbers = all(value is None or isinstance(value, (int, float)) for value in (entry.confidence, entry.abstained, entry.frames))
     whole = numbers and all(isinstance(value, str) for value in strings) and all(label.isdigit() for label in counts)
     return entry if whole else None

@@ -26,11 +26,10 @@ _NAMED = 3
 
 
 class Doubt(NamedTuple):
-    """How far an image is to be trusted: see `stego_app.segmentation.Segmentation` for both scores; no ``confidence`` where no pixel has a class."""
+    """How far an image is to be trusted: mean ``confidence`` of its pixels that have a class, 0 where none has."""
 
     image: str
-    familiarity: float
-    confidence: float | None
+    confidence: float
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class LabelSummary:
         if self.written:
             text += f"; wrote {', '.join(str(path) for path in self.written)}"
         if self.doubtful:
-            least = ", ".join(f"{doubt.image} ({doubt.familiarity:.2f})" for doubt in self.doubtful[:_NAMED])
+            least = ", ".join(f"{doubt.image} ({doubt.confidence:.2f})" for doubt in self.doubtful[:_NAMED])
             text += f"; least to be trusted: {least}, see {self.out / CONFIDENCE}"
         if self.failed:
             image, reason = self.failures[0]
@@ -88,10 +87,10 @@ def write_failures(out: Path, failures: Sequence[tuple[str, str]]) -> None:
 
 
 def write_confidence(out: Path, doubtful: Sequence[Doubt]) -> None:
-    """``confidence.csv``: path, familiarity and mean confidence, the least to be trusted first. Where it is known of none there is no such file."""
+    """``confidence.csv``: path and mean confidence, the least to be trusted first. Where it is known of none there is no such file."""
     if doubtful:
-        rows = [(doubt.image, f"{doubt.familiarity:.4f}", "" if doubt.confidence is None else f"{doubt.confidence:.4f}") for doubt in doubtful]
-        write_bytes(out / CONFIDENCE, _csv([("path", "familiarity", "confidence"), *rows]))
+        rows = [(doubt.image, f"{doubt.confidence:.4f}") for doubt in doubtful]
+        write_bytes(out / CONFIDENCE, _csv([("path", "confidence"), *rows]))
     else:
         (out / CONFIDENCE).unlink(missing_ok=True)
 

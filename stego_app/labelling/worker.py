@@ -57,7 +57,6 @@ class Outcome:
 
     pixels: dict[str, int]
     confidence: float | None = None
-    familiarity: float | None = None
     abstained: int | None = None
 
 
@@ -71,12 +70,11 @@ def finish_task(task: Task) -> Outcome:
     labels, scores = segment(task.probabilities, task.size, seen=task.seen, settings=task.settings)
     if task.valid is not None:
         labels[~task.valid] = IGNORED
-    mean, familiarity, withheld = None, None, None
+    mean, withheld = None, None
     if task.trust is not None:
-        familiarity = task.trust.familiarity
-        confidence = confidence_of(labels, task.trust.maps)
+        confidence = confidence_of(labels, task.trust)
         # Of the image as it was decided: what is withheld afterwards is what made it doubtful.
-        mean = mean_confidence(confidence, labels)
+        mean = mean_confidence(confidence, labels) or 0.0
         if task.confidence is not None:
             write_bytes(task.confidence, grey_png(confidence))
         if task.abstain is not None:
@@ -89,7 +87,7 @@ def finish_task(task: Task) -> Outcome:
     # Last, since a label map that is there stands for an image that is done.
     write_bytes(task.label, index_png(labels, task.palette))
     counts = count_labels(labels)
-    return Outcome({str(label): int(counts[label]) for label in np.flatnonzero(counts)}, mean, familiarity, withheld)
+    return Outcome({str(label): int(counts[label]) for label in np.flatnonzero(counts)}, mean, withheld)
 
 
 def attempt(task: Task) -> Outcome | Exception:

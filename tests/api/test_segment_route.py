@@ -105,7 +105,6 @@ def test_confidence_of_the_image_and_of_each_class(client: httpx.Client) -> None
     body = client.post("/v1/segment", files={"image": PHOTO}).json()
     segmentation = FakeSegmenter()(np.asarray(Image.open(BytesIO(PHOTO)).convert("RGB")))
     assert body["confidence"] == pytest.approx(segmentation.image_confidence, abs=1e-5)
-    assert body["familiarity"] == 0.25
     assert body["abstained"] is None
     known = segmentation.class_confidence()
     assert {entry["id"]: entry["confidence"] for entry in body["classes"]} == {label: pytest.approx(value, abs=1e-5) for label, value in known.items()}
@@ -143,7 +142,6 @@ def test_a_model_without_confidence_answers_null_and_refuses_to_abstain(settings
     with running(create_app(settings, {"old": FakeSegmenter(has_confidence=False)})) as base, httpx.Client(base_url=base, timeout=30) as old:
         body = old.post("/v1/segment", files={"image": PHOTO}).json()
         assert body["confidence"] is None
-        assert body["familiarity"] is None
         assert all(entry["confidence"] is None for entry in body["classes"])
         refused = old.post("/v1/segment", files={"image": PHOTO}, data={"abstain": "0.5"})
         assert refused.status_code == 422

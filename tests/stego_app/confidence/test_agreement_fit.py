@@ -113,17 +113,6 @@ def test_well_separated_classes_agree_and_the_file_says_so() -> None:
     assert agreement.transitions.shape == (len(model.fine), len(model.fine))
 
 
-def test_an_image_unlike_those_of_training_is_the_least_familiar() -> None:
-    model, source = fitted(noise=0.2)
-    agreement = fit_agreement(model, source)
-    assert agreement is not None
-    ranks = [agreement.familiarity(model.fine_logits(torch.from_numpy(tokens)).T.numpy()) for tokens in source.features]
-    assert min(ranks) == pytest.approx(0, abs=0.05)
-    assert max(ranks) == pytest.approx(1, abs=0.05)
-    strange = torch.from_numpy(np.random.default_rng(5).normal(size=(48, DIM)).astype(np.float32))
-    assert agreement.familiarity(model.fine_logits(strange).T.numpy()) == 0
-
-
 def test_noise_lowers_the_agreement_found() -> None:
     clear, noisy = (fit_agreement(*fitted(noise=noise)) for noise in (0.02, 0.4))
     assert clear is not None

@@ -12,8 +12,6 @@ from models.errors import StegoError
 from stego_app.confidence import Agreement, Reliability, agreement_maps, confidence_of, mean_confidence
 from stego_app.confidence.maps import IGNORED, SURROUND, raw_scores, surrounding
 
-FAMILIAR = np.array([0.2, 0.4, 0.8], np.float32)
-
 
 def table(leaves: int = 4, seed: int = 0) -> npt.NDArray[np.float32]:
     drawn = np.random.default_rng(seed).random((leaves, leaves)).astype(np.float32)
@@ -21,7 +19,7 @@ def table(leaves: int = 4, seed: int = 0) -> npt.NDArray[np.float32]:
 
 
 def agreement(leaves: int = 4) -> Agreement:
-    return Agreement(table(leaves), np.array([0, 0.5, 1], np.float32), np.array([0.1, 0.7, 0.9], np.float32), FAMILIAR, Reliability(10, 0.5, 0.01))
+    return Agreement(table(leaves), np.array([0, 0.5, 1], np.float32), np.array([0.1, 0.7, 0.9], np.float32), Reliability(10, 0.5, 0.01))
 
 
 def fine_maps(height: int = 6, width: int = 9, leaves: int = 4) -> npt.NDArray[np.float32]:
@@ -84,7 +82,7 @@ def test_confidence_lies_in_0_to_1_at_any_size(h: int, w: int, height: int, widt
 
 
 def test_calibration_is_linear_between_knots_and_level_outside() -> None:
-    curve = Agreement(table(), np.array([0.2, 0.6], np.float32), np.array([0.5, 0.9], np.float32), FAMILIAR, Reliability(1, 0.5, 0))
+    curve = Agreement(table(), np.array([0.2, 0.6], np.float32), np.array([0.5, 0.9], np.float32), Reliability(1, 0.5, 0))
     np.testing.assert_allclose(curve.calibrated(np.array([0.0, 0.4, 1.0], np.float32)), [0.5, 0.7, 0.9], atol=1e-6)
 
 
@@ -99,21 +97,12 @@ def test_calibration_is_linear_between_knots_and_level_outside() -> None:
         {"rates": np.array([0.1, 0.5, np.nan], np.float32)},
         {"rates": np.array([0.1, 0.5], np.float32)},
         {"rates": np.array([0.1, 0.5, 1.5], np.float32)},
-        {"familiar": np.array([0.5, 0.1], np.float32)},
-        {"familiar": np.array([0.5], np.float32)},
     ],
 )
 def test_arrays_that_are_no_table_of_agreement_are_refused(changes: dict[str, npt.NDArray[np.float32]]) -> None:
     good = agreement()
     with pytest.raises(StegoError, match="table of agreement"):
         Agreement.from_arrays(good.to_arrays() | changes, good.header())
-
-
-@pytest.mark.parametrize(("cosine", "share"), [(-0.5, 0.0), (0.2, 0.0), (0.3, 0.25), (0.4, 0.5), (0.6, 0.75), (0.95, 1.0)])
-def test_familiarity_is_a_rank_among_the_images_of_training(cosine: float, share: float) -> None:
-    cosines = np.full((4, 2, 3), -0.9, np.float32)
-    cosines[1, :, :2], cosines[2, :, 2] = cosine - 0.03, cosine + 0.06  # the nearest cluster differs from patch to patch
-    assert agreement().familiarity(cosines) == pytest.approx(share, abs=1e-5)
 
 
 def test_written_and_read_back() -> None:

@@ -65,7 +65,7 @@ class ByColour:
     def probabilities_and_trust(self, encoded: Encoded, *, classes: int | None = None) -> tuple[npt.NDArray[np.float32], Trust]:
         known = np.full(len(self.class_names(classes)) + 1, 0.9, np.float32)
         known[self.doubted] = 0.2
-        trust = Trust(known[:, None, None] * np.ones((1, *encoded.grid), np.float32), 0.5)
+        trust = known[:, None, None] * np.ones((1, *encoded.grid), np.float32)
         return self.probabilities(encoded, classes=classes), trust
 
     def codes(self, encoded: Encoded) -> torch.Tensor:

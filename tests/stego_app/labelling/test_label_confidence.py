@@ -43,15 +43,14 @@ def test_maps_manifest_and_list_hold_the_confidence(photos: Path, tmp_path: Path
     assert shown.dtype == np.uint8
     assert np.array_equal(shown, np.choose(labels, np.round(np.array([0.9, 0.5, 0.3]) * 255).astype(np.uint8)))
     rows = list(csv.reader((out / "confidence.csv").open()))
-    assert rows[0] == ["path", "familiarity", "confidence"]
+    assert rows[0] == ["path", "confidence"]
     assert [row[0] for row in rows[1:]] == ["deep/b.png", "a.png", "c.png"]
-    assert [float(row[2]) for row in rows[1:]] == pytest.approx([shown.mean() / 255, 0.6, 0.9], abs=0.01)
+    assert [float(row[1]) for row in rows[1:]] == pytest.approx([shown.mean() / 255, 0.6, 0.9], abs=0.01)
     with Manifest(out) as manifest:
         assert manifest.entries["c.png"].confidence == pytest.approx(0.9)
-        assert manifest.entries["c.png"].familiarity == pytest.approx(250 / 255)
         assert manifest.entries["c.png"].confidence_map == "confidence/c.png"
         assert manifest.entries["c.png"].abstained is None
-    assert "least to be trusted: deep/b.png (0.04)" in str(summary)
+    assert "least to be trusted: deep/b.png (0.4" in str(summary)
     assert summary.doubtful[0][0] == "deep/b.png"
 
 

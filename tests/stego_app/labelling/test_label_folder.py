@@ -69,13 +69,10 @@ class ColourSegmenter:
         resolution: int | None = None,
         window: int | None = None,
     ) -> list[tuple[npt.NDArray[np.float32], Trust]]:
-        """Red is told with a confidence of 0.9, green of 0.5, blue of 0.3; the more red an image has, the more familiar."""
+        """Red is told with a confidence of 0.9, green of 0.5, blue of 0.3."""
         maps = self.class_probabilities(images, classes=classes, flip=flip, resolution=resolution, window=window)
         known = np.array([0.9, 0.5, 0.3, 0.0], np.float32)[:, None, None]
-        return [
-            (probabilities, Trust(np.broadcast_to(known, probabilities.shape).copy(), float(image[..., 0].mean() / 255)))
-            for image, probabilities in zip(images, maps, strict=True)
-        ]
+        return [(probabilities, np.broadcast_to(known, probabilities.shape).copy()) for probabilities in maps]
 
     def _one(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         height, width = max(1, image.shape[0] // 8), max(1, image.shape[1] // 8)
