@@ -40,21 +40,19 @@ def config(folder: Path, out: Path, **changes: Any) -> PretrainConfig:
     return make_pretrain_config(**{**fields, **changes})
 
 
-def test_a_run_learns_what_is_full_and_leaves_a_lidar_backbone(scans: Path, tmp_path: Path) -> None:
+def test_a_run_lowers_its_loss_and_leaves_a_lidar_backbone(scans: Path, tmp_path: Path) -> None:
     lines: list[str] = []
-    out = pretrain(config(scans, tmp_path / "lidar.safetensors", steps=60, health_every=30, learning_rate=2e-2), say=lines.append)
+    out = pretrain(config(scans, tmp_path / "lidar.safetensors", steps=30, health_every=30, learning_rate=2e-2), say=lines.append)
     rows = read_metrics(out.with_name("lidar.safetensors.logs") / "metrics.csv")
-    values = {name: [value for _, key, value in rows if key == name] for name in ("occupancy", "occupancy_accuracy", "intensity_error", "scans_per_second")}
-    first, last = ({name: sum(part) / 10 for name, part in ((name, value[rows]) for name, value in values.items())} for rows in (slice(10), slice(-10, None)))
-    assert last["occupancy"] < first["occupancy"] - 0.01
-    assert last["occupancy_accuracy"] > first["occupancy_accuracy"]
-    assert last["intensity_error"] < 0.8 * first["intensity_error"]
+    values = {name: [value for _, key, value in rows if key == name] for name in ("loss", "intensity_error", "scans_per_second")}
+    assert sum(values["loss"][-5:]) < 0.95 * sum(values["loss"][:5])
+    assert sum(values["intensity_error"][-5:]) < 0.8 * sum(values["intensity_error"][:5])
     assert values["scans_per_second"]
     assert any("scans/s" in line and "rank" in line for line in lines)
     backbone = read_lidar_backbone(out)
     assert (backbone.spec.method, backbone.spec.source, backbone.spec.widths) == ("also", f"also on {scans.name}", (6, 8))
     card = read_header(out)["card"]
-    assert (card["scans"], card["steps"], card["settings"]["batch"]) == (6, 60, 2)
+    assert (card["scans"], card["steps"], card["settings"]["batch"]) == (6, 30, 2)
 
 
 class _Cut(BaseException):
@@ -128,7 +126,7 @@ def test_going_on_from_a_backbone(scans: Path, tmp_path: Path) -> None:
         ({"ema": 0.9}, "--ema: means nothing to 'also'"),
         ({"pair": Path("depth")}, "--pair depth: 'also' learns from one modality"),
         ({"batch": 7}, "6 scans are fewer than a micro-batch of 7"),
-        ({"init": "nowhere.safetensors"}, "nowhere.safetensors: no such model file"),
+        ({"init": "nowhere.safetensors", "options": {"rays": 8}}, "nowhere.safetensors: no such model file"),
     ],
 )
 def test_bad_input_by_name(changes: dict[str, Any], message: str, scans: Path, tmp_path: Path) -> None:
