@@ -184,6 +184,18 @@ class FoundName(BaseModel):
 class FoundNames(BaseModel):
     """The answer to ``POST /v1/models/{name}/names``."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "model": "streets",
+                "changed": True,
+                "names": [
+                    {"id": 0, "name": "road", "confidence": 0.71, "candidates": [{"name": "road", "confidence": 0.71}, {"name": "sky", "confidence": 0.04}]}
+                ],
+            }
+        }
+    )
+
     model: str = Field(description="The model that holds the names; the one asked about where nothing was changed.")
     changed: bool
     names: list[FoundName]
