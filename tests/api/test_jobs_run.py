@@ -127,10 +127,10 @@ def test_a_job_none_of_whose_images_can_be_used_fails(files: dict[str, bytes], b
 
 def after(count: int, event: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Call ``event`` when ``count`` images are finished; the names of all images that are worked on from now on."""
-    from stego_app.labelling import folder
+    from stego_app.labelling import folder, worker
 
     seen: list[str] = []
-    original = folder.finish_task
+    original = worker.finish_task
 
     def finish(task: Any) -> Any:
         seen.append(task.label.name)
@@ -139,7 +139,7 @@ def after(count: int, event: Callable[[], None], monkeypatch: pytest.MonkeyPatch
             event()
         return outcome
 
-    monkeypatch.setattr(folder, "finish_task", finish)
+    monkeypatch.setattr(worker, "finish_task", finish)
     monkeypatch.setattr(folder, "FEW", 1000)  # in this process
     return seen
 

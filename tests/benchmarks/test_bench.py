@@ -232,7 +232,11 @@ def found_of(task: Task) -> dict[tuple[str, tuple[Task, bool]], Summary]:
 
 def test_ratios_take_the_best_peer_of_each_figure() -> None:
     shown = ratios(found_of(STRIPES), columns_of([STRIPES], [False]))
-    assert shown == {"default ÷ best peer": ["1.50× / 1.10×"], "default ÷ linear probe, mIoU": ["0.50×"], "probe on detailed codes ÷ on features, mIoU": ["0.95×"]}
+    assert shown == {
+        "default ÷ best peer": ["1.50× / 1.10×"],
+        "default ÷ linear probe, mIoU": ["0.50×"],
+        "probe on detailed codes ÷ on features, mIoU": ["0.95×"],
+    }
 
 
 def test_the_table_marks_missing_seeds_and_leaves_out_rows_that_were_not_run() -> None:
