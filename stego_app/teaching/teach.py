@@ -13,7 +13,7 @@ from models.errors import StegoError
 from stego_app.confidence.fit import fit_agreement
 from stego_app.data import Dataset
 from stego_app.edits import MAX_NAME, Rename
-from stego_app.evaluation.evaluate import class_space
+from stego_app.evaluation.evaluate import ClassSpace, class_space
 from stego_app.evaluation.linear_probe import ProbePoints
 from stego_app.features import FeatureCache
 from stego_app.naming.prototypes import cluster_prototypes
@@ -75,19 +75,8 @@ def teach(
         read=lambda path: dataset.read_image(by_path[path]),
         progress=progress,
     )
-    entries = {path: index for index, path in enumerate(features.paths)}
-    points = ProbePoints(len(labelled), len(space.names), seed, POINTS)
     failures = [(str(failure.path), failure.reason) for failure in features.failures]
-    used = 0
-    for sample in (sample for sample in labelled if sample.image in entries):
-        try:
-            label = space.column[dataset.read_pair(sample)[1]]
-        except StegoError as error:
-            failures.append((str(sample.label), str(error)))
-            continue
-        index = entries[sample.image]
-        points.add(torch.from_numpy(features.tokens(index).astype(np.float32)), features.grid(index), label)
-        used += 1
+    points, used = _labelled_points(dataset, space, features, seed, failures)
     tokens, labels, _ = points.state()
     present = np.unique(labels.numpy())
     if len(present) < 2:
@@ -115,3 +104,19 @@ def teach(
     )
     absent = tuple(name for value, name in enumerate(space.names) if value not in set(present.tolist()))
     return Taught(Segmenter(model, device=device, name=segmenter.name), used, absent, failures)
+
+
+def _labelled_points(dataset: Dataset, space: ClassSpace, features: FeatureCache, seed: int, failures: list[tuple[str, str]]) -> tuple[ProbePoints, int]:
+    """Labelled pixels with their features, and from how many images; labels that cannot be used are added to ``failures``."""
+    entries = {path: index for index, path in enumerate(features.paths)}
+    points, used = ProbePoints(len(dataset.labelled), len(space.names), seed, POINTS), 0
+    for sample in (sample for sample in dataset.labelled if sample.image in entries):
+        try:
+            label = space.column[dataset.read_pair(sample)[1]]
+        except StegoError as error:
+            failures.append((str(sample.label), str(error)))
+            continue
+        index = entries[sample.image]
+        points.add(torch.from_numpy(features.tokens(index).astype(np.float32)), features.grid(index), label)
+        used += 1
+    return points, used
