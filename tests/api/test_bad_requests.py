@@ -170,7 +170,7 @@ def test_an_endless_upload_is_ended(url: str) -> None:
             while taken < 30_000_000:
                 connection.sendall(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
                 taken += 0x4000
-        assert taken < 8_000_000  # the limit, twice as much to be polite, and what the system buffers
+        assert taken < 20_000_000  # the limit, twice as much to be polite, and what the system buffers: up to several megabytes on each side
 
 
 def test_a_body_that_never_comes() -> None:
