@@ -58,6 +58,12 @@ class Share:
     world: int = 1
     accumulate: int = 1
 
+    def slots(self, item: int, batch: int) -> range:
+        """Places in a step's ``batch`` of this process's micro-batch ``item``, counted from any step's first."""
+        parts = self.world * self.accumulate
+        part = self.rank * self.accumulate + item % self.accumulate
+        return range(part * batch // parts, (part + 1) * batch // parts)
+
 
 PlanAt = Callable[[int], tuple[ViewPlan, int]]
 """``plan(step)`` gives the views of a step and its images over all ranks and micro-batches."""
@@ -86,13 +92,10 @@ class PretrainViews(Dataset[Batch]):
         return (self.steps - self.start) * self.share.accumulate
 
     def __getitem__(self, item: int) -> Batch:
-        step, micro = self.start + item // self.share.accumulate, item % self.share.accumulate
+        step = self.start + item // self.share.accumulate
         plan, batch = self.plan(step)
         indices = deal(self.seed, step, batch, len(self.banks[0]), self.subset(step))
-        parts = self.share.world * self.share.accumulate
-        part = self.share.rank * self.share.accumulate + micro
-        slots = range(part * batch // parts, (part + 1) * batch // parts)
-        jobs = [(step, slot, int(indices[slot]), plan) for slot in slots]
+        jobs = [(step, slot, int(indices[slot]), plan) for slot in self.share.slots(item, batch)]
         if self.threads == 1:
             made = [self._views(*job) for job in jobs]
         else:

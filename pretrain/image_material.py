@@ -42,7 +42,7 @@ class ImageMaterial(Material):
 
     @property
     def fingerprint(self) -> str:
-        return data_fingerprint(self.source)
+        return data_fingerprint(self.source.names, self.source.sizes)
 
     @property
     def skipped(self) -> Mapping[Path, str]:

@@ -157,10 +157,10 @@ def kinds_of(names: Sequence[str]) -> tuple[npt.NDArray[np.int64], list[str]]:
     return np.array([number[parent] for parent in parents], dtype=np.int64), kinds
 
 
-def data_fingerprint(source: ImageSource) -> str:
-    """16 hex digits over names and sizes: other images give another."""
+def data_fingerprint(names: Sequence[str], sizes: Sequence[int]) -> str:
+    """16 hex digits over the names and sizes of files: others give another."""
     digest = hashlib.sha256()
-    for name, size in zip(source.names, source.sizes, strict=True):
+    for name, size in zip(names, sizes, strict=True):
         digest.update(f"{name}:{size}|".encode())
     return digest.hexdigest()[:16]
 

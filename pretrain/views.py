@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -14,6 +13,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from models.errors import StegoError
+from pretrain.bank import Bank
 from stego_app.images import find_images, read_image
 
 ATTEMPTS = 20
@@ -34,23 +34,12 @@ def gather_images(folders: Sequence[Path], holdout_every: int) -> tuple[list[Pat
     return [path for path in paths if path not in kept], held
 
 
-class ImageBank:
-    """Decoded images by index, their short side at most ``side``; kept in memory up to ``budget`` bytes.
-
-    Whether a file can be read depends on the file alone, so leaving out a broken one keeps batches reproducible.
-    """
+class ImageBank(Bank[np.ndarray]):
+    """Decoded images (H, W, 3) uint8 by index, their short side at most ``side``."""
 
     def __init__(self, paths: Sequence[Path], side: int, budget: float) -> None:
-        self.paths = list(paths)
+        super().__init__(paths, budget)
         self.side = side
-        self.budget = budget
-        self.skipped: dict[Path, str] = {}
-        self._kept: dict[int, np.ndarray] = {}
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self.paths)
 
     def read(self, index: int) -> np.ndarray:
         """Image ``index`` as it is stored, (H, W, 3) uint8.
@@ -60,28 +49,11 @@ class ImageBank:
         """
         return read_image(self.paths[index])
 
-    def reduced(self, index: int) -> np.ndarray:
-        """Image ``index``, its short side at most ``side``; raises as `read`."""
+    def load(self, index: int) -> np.ndarray:
         return _shrink(self.read(index), self.side)
 
-    def get(self, index: int) -> np.ndarray | None:
-        """Image ``index`` as (H, W, 3) uint8, or None if it cannot be read; the reason is then in ``skipped``."""
-        path = self.paths[index]
-        if path in self.skipped:
-            return None
-        if index in self._kept:
-            return self._kept[index]
-        try:
-            pixels = self.reduced(index)
-        except StegoError as error:
-            with self._lock:
-                self.skipped[path] = str(error)
-            return None
-        with self._lock:
-            if self._bytes + pixels.nbytes <= self.budget and index not in self._kept:
-                self._kept[index] = pixels
-                self._bytes += pixels.nbytes
-        return pixels
+    def size_of(self, item: np.ndarray) -> int:
+        return item.nbytes
 
 
 def _shrink(pixels: np.ndarray, side: int) -> np.ndarray:

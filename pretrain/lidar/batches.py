@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from models.errors import StegoError
+from pretrain.bank import Bank
 from pretrain.batches import Share, deal
 from pretrain.lidar.queries import Queries, ray_queries
 from pretrain.views import ATTEMPTS
@@ -50,40 +50,18 @@ class ScanBatch(NamedTuple):
         return len(self.origins)
 
 
-class ScanBank:
-    """Scans by index, within ``reach`` m of the sensor to each side; kept in memory up to ``budget`` bytes. A broken one is left out and remembered."""
+class ScanBank(Bank[Scan]):
+    """Scans by index, within ``reach`` m of the sensor to each side."""
 
     def __init__(self, paths: Sequence[Path], reach: float, budget: float) -> None:
-        self.paths = list(paths)
+        super().__init__(paths, budget)
         self.reach = reach
-        self.budget = budget
-        self.skipped: dict[Path, str] = {}
-        self._kept: dict[int, Scan] = {}
-        self._bytes = 0
-        self._lock = threading.Lock()
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    def load(self, index: int) -> Scan:
+        return within_reach(read_scan(self.paths[index]), self.reach, str(self.paths[index]))
 
-    def get(self, index: int) -> Scan | None:
-        """Scan ``index``, or None if it cannot be used; the reason is then in ``skipped``."""
-        path = self.paths[index]
-        if path in self.skipped:
-            return None
-        if index in self._kept:
-            return self._kept[index]
-        try:
-            scan = within_reach(read_scan(path), self.reach, str(path))
-        except StegoError as error:
-            with self._lock:
-                self.skipped[path] = str(error)
-            return None
-        size = scan.points.nbytes + scan.intensity.nbytes + scan.rows.nbytes
-        with self._lock:
-            if self._bytes + size <= self.budget and index not in self._kept:
-                self._kept[index] = scan
-                self._bytes += size
-        return scan
+    def size_of(self, item: Scan) -> int:
+        return item.points.nbytes + item.intensity.nbytes + item.rows.nbytes
 
 
 def within_reach(scan: Scan, reach: float, name: str) -> Scan:
@@ -122,12 +100,9 @@ class ScanBatches(Dataset[ScanBatch]):
         return (self.steps - self.start) * self.share.accumulate
 
     def __getitem__(self, item: int) -> ScanBatch:
-        step, micro = self.start + item // self.share.accumulate, item % self.share.accumulate
+        step = self.start + item // self.share.accumulate
         indices = deal(self.seed, step, self.batch, len(self.bank))
-        parts = self.share.world * self.share.accumulate
-        part = self.share.rank * self.share.accumulate + micro
-        slots = range(part * self.batch // parts, (part + 1) * self.batch // parts)
-        return collate([self._asked(step, slot, int(indices[slot])) for slot in slots])
+        return collate([self._asked(step, slot, int(indices[slot])) for slot in self.share.slots(item, self.batch)])
 
     def _asked(self, step: int, slot: int, index: int) -> Asked:
         rng = np.random.default_rng((self.seed, 3, step, slot))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from pretrain.batches import Share
 from pretrain.lidar.batches import Asking, ScanBank, ScanBatches
 from pretrain.material import MakeBatches, Material, Watched
 from pretrain.settings import PretrainConfig
+from pretrain.source import data_fingerprint
 from stego_app.data.dataset import evenly
 from stego_app.lidar.readers import find_scans
 from stego_app.progress import Progress
@@ -56,8 +56,7 @@ class LidarMaterial(Material):
 
     @property
     def fingerprint(self) -> str:
-        digest = hashlib.sha256("".join(f"{path}:{path.stat().st_size}|" for path in self.paths).encode())
-        return digest.hexdigest()[:16]
+        return data_fingerprint(self.names, [path.stat().st_size for path in self.paths])
 
     @property
     def skipped(self) -> Mapping[Path, str]:

@@ -23,7 +23,7 @@ class ClipBank(ImageBank):
         self.windows = list(windows)
         self.shape = shape
 
-    def reduced(self, index: int) -> Frames:
+    def load(self, index: int) -> Frames:
         """Window ``index``, its frames shrunk.
 
         Raises:
