@@ -22,6 +22,7 @@ from torch.nn.functional import interpolate
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from stego_app.data import Dataset, open_dataset
+from stego_app.edits import Rename
 from stego_app.evaluation.histogram import accumulate
 from stego_app.evaluation.linear_probe import LinearProbe, ProbePoints
 from stego_app.evaluation.scores import matched_scores
@@ -84,7 +85,7 @@ def main() -> None:
         for draw in range(options.draws):
             part = with_labels(train, chosen(len(train), count, draw, options.draws))
             taught = teach(segmenter, part, cache=options.cache).segmenter
-            place = np.array([names.index(name) for name in (edit.name for edit in taught.edits if hasattr(edit, "name"))])
+            place = np.array([names.index(name) for name in (edit.name for edit in taught.edits if isinstance(edit, Rename))])
             probe = probe_of(part, fitted_on, len(names))
             counts = {what: np.zeros((len(names), len(names)), np.int64) for what in found}
             for index, label in enumerate(labels):

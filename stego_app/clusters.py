@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn.functional import normalize
+from torch.nn.functional import cross_entropy, normalize
 
 from models.errors import StegoError
 from models.head import LookupHead, SegmentationHead
@@ -18,6 +18,7 @@ from stego_app.classes import cut as cut_parts
 
 Head = SegmentationHead | LookupHead
 _HEAD = "head."
+_TEMPERATURES = tuple(float(value) for value in np.geomspace(0.02, 0.5, 12))
 
 
 def cut(merges: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.int64]:
@@ -80,7 +81,10 @@ class ClusterModel:
     @torch.inference_mode()
     def codes(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens (n, C) to unit codes (n, E)."""
-        return normalize(self.head(self.project(tokens) * math.sqrt(self.head.in_dim)), dim=1)
+        return self._codes_of(self.project(tokens))
+
+    def _codes_of(self, projected: torch.Tensor) -> torch.Tensor:
+        return normalize(self.head(projected * math.sqrt(self.head.in_dim)), dim=1)
 
     @torch.inference_mode()
     def detailed_codes(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -90,7 +94,7 @@ class ClusterModel:
         The projected token keeps the rest, so that whoever learns from codes (a linear probe, a few labels) loses nothing.
         """
         projected = self.project(tokens)
-        return torch.cat([normalize(self.head(projected * math.sqrt(self.head.in_dim)), dim=1), projected], dim=1)
+        return torch.cat([self._codes_of(projected), projected], dim=1)
 
     @torch.inference_mode()
     def fine_logits(self, tokens: torch.Tensor, grid: tuple[int, int] | None = None) -> torch.Tensor:
@@ -122,6 +126,12 @@ class ClusterModel:
     def fine_probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         """Probabilities (n, F) of the fine clusters from their `fine_logits`."""
         return torch.softmax(logits / self.temperature, dim=1)
+
+    def calibrated(self, tokens: torch.Tensor, leaves: torch.Tensor) -> ClusterModel:
+        """The same with the temperature at which the probabilities predict the fine clusters ``leaves`` (n,) of ``tokens`` (n, C) best (Guo et al. 2017)."""
+        logits = self.fine_logits(tokens)
+        losses = [float(cross_entropy(logits / value, leaves)) for value in _TEMPERATURES]
+        return replace(self, temperature=_TEMPERATURES[int(np.argmin(losses))])
 
     def to_tensors(self) -> dict[str, torch.Tensor]:
         """All arrays by name, for a safetensors file; with `header`, everything `from_tensors` needs."""

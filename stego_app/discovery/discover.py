@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,6 @@ _SHARED = 0.5
 """Share of patches with a match in another image under which images have too little in common to check each other."""
 _CONSTANT = 1e-6
 """Variance of unit tokens under which only rounding is left."""
-_TEMPERATURES = tuple(float(value) for value in np.geomspace(0.02, 0.5, 12))
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,8 @@ def discover(
     head, losses = _head(bank, found, torch.from_numpy(vectors).float(), settings, seed, progress)
     model = ClusterModel(metric.mean, metric.matrix, head, directions, 1.0, tree.merges, count)
     shown = sampled[:_CALIBRATED_ON]
-    temperature = _temperature(model, shown, tree.leaf_of_code[found.codes.numpy()[: len(shown)]])
-    return Discovery(replace(model, temperature=temperature), notes, threshold, linked, losses)
+    model = model.calibrated(torch.from_numpy(shown), torch.from_numpy(tree.leaf_of_code[found.codes.numpy()[: len(shown)]]))
+    return Discovery(model, notes, threshold, linked, losses)
 
 
 def _mean(tokens: npt.NDArray[np.float32]) -> torch.Tensor:
@@ -171,10 +170,3 @@ def _head(bank: Bank, found: Draw, vectors: torch.Tensor, settings: DiscoverySet
     if settings.head == "lookup":
         return LookupHead(found.book, vectors, settings.lookup_sharpness).eval(), []
     return distil_head(bank.tokens, found.codes, vectors, settings, seed, progress)
-
-
-def _temperature(model: ClusterModel, tokens: npt.NDArray[np.float32], leaves: npt.NDArray[np.int64]) -> float:
-    """The temperature at which the fine clusters' probabilities predict the cluster of a token's own code best (Guo et al. 2017)."""
-    logits, targets = model.fine_logits(torch.from_numpy(tokens)), torch.from_numpy(leaves)
-    losses = [float(torch.nn.functional.cross_entropy(logits / value, targets)) for value in _TEMPERATURES]
-    return _TEMPERATURES[int(np.argmin(losses))]

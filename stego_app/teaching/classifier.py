@@ -17,7 +17,6 @@ PSEUDO_LABELS = 6_000
 """Unlabelled patches learnt from beside one labelled image; the more images are labelled, the fewer in proportion."""
 _SURE = 0.5
 """Share of each class's patches, the surest, that are learnt from."""
-_TEMPERATURES = tuple(float(value) for value in np.geomspace(0.02, 0.5, 12))
 
 
 def fit_classifier(
@@ -89,7 +88,4 @@ def taught_clusters(clusters: ClusterModel, classifier: PrototypeClassifier, tok
     merges = (
         linkage(classifier.weight.numpy().astype(np.float64), "average", metric="cosine")[:, :2].astype(np.int64) if count > 1 else np.zeros((0, 2), np.int64)
     )
-    model = ClusterModel(clusters.mean, clusters.metric, head.eval(), torch.eye(count), 1.0, merges, count)
-    logits = model.fine_logits(tokens)
-    losses = [float(torch.nn.functional.cross_entropy(logits / value, labels)) for value in _TEMPERATURES]
-    return ClusterModel(clusters.mean, clusters.metric, head.eval(), torch.eye(count), _TEMPERATURES[int(np.argmin(losses))], merges, count)
+    return ClusterModel(clusters.mean, clusters.metric, head.eval(), torch.eye(count), 1.0, merges, count).calibrated(tokens, labels)
