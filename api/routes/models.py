@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
@@ -14,8 +15,10 @@ from api.openapi import errors
 from api.schemas import ModelClass, ModelDetail, ModelEntry, ModelList
 from api.schemas_jobs import EditRequest, FoundNames, NameRequest, NewName
 from stego_app.segmentation import hex_color
+from ui.contract import SegmenterLike
 
 _TAG = {"headers": {"ETag": {"description": "Changes with the model; send it as `If-Match` when editing.", "schema": {"type": "string"}}}}
+_IfMatch = Annotated[str | None, Header(max_length=100, description="The model's `ETag`; refused with 412 if the model has changed since.")]
 
 
 def models_router(catalog: Catalog) -> APIRouter:
@@ -56,15 +59,11 @@ def models_router(catalog: Catalog) -> APIRouter:
         name: str,
         request: EditRequest,
         response: Response,
-        if_match: Annotated[str | None, Header(max_length=100, description="The model's `ETag`; refused with 412 if the model has changed since.")] = None,
+        if_match: _IfMatch = None,
     ) -> ModelDetail:
         """Rename, colour, merge, split or ignore classes, or undo that. The change is kept in the model's file, which command line, REST and page share."""
-        expected = None if if_match in (None, "*") else str(if_match).strip('"')
         with answering():
-            place = catalog.edit(name, lambda segmenter: edited(segmenter, request), save_as=request.save_as, expected=expected)
-            if request.save_as is not None:
-                response.status_code = 201
-                response.headers["Location"] = f"/v1/models/{place}"
+            place = _change(catalog, name, lambda segmenter: edited(segmenter, request), request.save_as, if_match, response)
             return _detail(catalog, place, response)
 
     named_new = {"model": FoundNames, "description": "Saved as a new model.", **_TAG}
@@ -74,32 +73,40 @@ def models_router(catalog: Catalog) -> APIRouter:
         name: str,
         request: NameRequest,
         response: Response,
-        if_match: Annotated[str | None, Header(max_length=100, description="The model's `ETag`; refused with 412 if the model has changed since.")] = None,
+        if_match: _IfMatch = None,
     ) -> FoundNames:
         """Choose a word for each class, or none, and rename the classes so: edits like others, which can be undone. The server needs the extra `text`."""
-        expected = None if if_match in (None, "*") else str(if_match).strip('"')
         with answering():
             found = found_names(catalog.get(name), request)
             change = any(entry.name is not None for entry in found) and not request.dry_run
             place = name
             if change:
-                place = catalog.edit(name, lambda segmenter: named(segmenter, found, request), save_as=request.save_as, expected=expected)
-            if change and request.save_as is not None:
-                response.status_code = 201
-                response.headers["Location"] = f"/v1/models/{place}"
-            if (tag := catalog.tag(place)) is not None:
-                response.headers["ETag"] = f'"{tag}"'
+                place = _change(catalog, name, lambda segmenter: named(segmenter, found, request), request.save_as, if_match, response)
+            _tell_tag(catalog, place, response)
             return FoundNames(model=place, changed=change, names=found)
 
     return router
 
 
+def _change(catalog: Catalog, name: str, edit: Callable[[SegmenterLike], SegmenterLike], save_as: str | None, if_match: str | None, response: Response) -> str:
+    """Edit the model, or save it edited as another; the name it then has."""
+    expected = None if if_match in (None, "*") else str(if_match).strip('"')
+    place = catalog.edit(name, edit, save_as=save_as, expected=expected)
+    if save_as is not None:
+        response.status_code = 201
+        response.headers["Location"] = f"/v1/models/{place}"
+    return place
+
+
+def _tell_tag(catalog: Catalog, name: str, response: Response) -> None:
+    if (tag := catalog.tag(name)) is not None:
+        response.headers["ETag"] = f'"{tag}"'
+
+
 def _detail(catalog: Catalog, name: str, response: Response) -> ModelDetail:
     entry = _entry(catalog, name)
-    tag = catalog.tag(name)
+    _tell_tag(catalog, name, response)
     segmenter = catalog.get(name)
-    if tag is not None:
-        response.headers["ETag"] = f'"{tag}"'
     classes = [ModelClass(id=found.label, name=found.name, color=hex_color(found.color), share=found.share) for found in segmenter.table().classes]
     return ModelDetail(**entry.model_dump(), class_table=classes, info=segmenter.info())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from stego_app.formats.image_file import ImageFile
 from stego_app.images import read_index_image
 from stego_app.labelling.clip_state import ClipState
 from stego_app.labelling.names import Plan
-from stego_app.labelling.segmenter import LabellingSegmenter
+from stego_app.labelling.segmenter import LabellingSegmenter, maps_of
 from stego_app.labelling.settings import LabelSettings
 from stego_app.labelling.worker import Outcome, Task, finish_task
 from stego_app.progress import Progress
@@ -135,11 +135,7 @@ class _Clip:
 
     def _tasks(self, video: Video) -> Iterator[tuple[Floats, Bytes, CrfSettings, bool]]:
         for batch in self._batches(video):
-            images = [frame.image for frame in batch]
-            if self.settings.asks_confidence:
-                maps: Sequence[tuple[Floats, Trust | None]] = self.segmenter.class_probabilities_and_trust(images, **self.settings.seeing)
-            else:
-                maps = [(one, None) for one in self.segmenter.class_probabilities(images, **self.settings.seeing)]
+            maps = maps_of(self.segmenter, [frame.image for frame in batch], self.settings)
             for frame, (probabilities, trust) in zip(batch, maps, strict=True):
                 seen = reduced_image(frame.image, self.settings.crf_settings)
                 self.under_way.append((frame, seen, trust))

@@ -27,15 +27,13 @@ from stego_app.labelling.manifest import Entry, Manifest, Unwritten, read_entrie
 from stego_app.labelling.names import Plan, other_names, plan_folder
 from stego_app.labelling.raster import is_tiled
 from stego_app.labelling.reading import AHEAD, Loaded, batches, load
-from stego_app.labelling.segmenter import LabellingSegmenter
+from stego_app.labelling.segmenter import LabellingSegmenter, Maps, maps_of
 from stego_app.labelling.settings import LabelSettings
 from stego_app.labelling.summary import Doubt, LabelSummary, write_classes, write_confidence, write_failures
 from stego_app.labelling.worker import Outcome, Task, attempt, finish_task, reason_of
 from stego_app.progress import Progress, silent
 from stego_app.read_ahead import read_ahead
 from stego_app.segmentation import reduced_image
-
-_Maps = tuple[npt.NDArray[np.float32], Trust | None]
 
 FEW = 4
 """For this many images, starting processes would take longer than the work."""
@@ -204,13 +202,13 @@ class _Run:
                     under_way.append(replace(item, image=None, valid=None))
                     yield replace(self._task(item.plan, item.image, probabilities, trust), valid=item.valid)
 
-    def _probabilities(self, batch: Sequence[Loaded]) -> Iterator[tuple[Loaded, _Maps | str]]:
+    def _probabilities(self, batch: Sequence[Loaded]) -> Iterator[tuple[Loaded, Maps | str]]:
         """Each image with its class probabilities and, if asked for, its trust, or with the reason why there are none."""
         read = [item for item in batch if item.image is not None]
         yield from ((item, item.reason) for item in batch if item.image is None)
         images = [item.image for item in read if item.image is not None]
         try:
-            results = self._maps(images) if images else []
+            results = maps_of(self.segmenter, images, self.settings) if images else []
         except Exception as error:
             # One image, or too many at once for the memory: each gets its own try.
             if len(read) == 1:
@@ -220,11 +218,6 @@ class _Run:
                     yield from self._probabilities([item])
         else:
             yield from zip(read, results, strict=True)
-
-    def _maps(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[_Maps]:
-        if self.settings.asks_confidence:
-            return [*self.segmenter.class_probabilities_and_trust(images, **self.settings.seeing)]
-        return [(probabilities, None) for probabilities in self.segmenter.class_probabilities(images, **self.settings.seeing)]
 
     def _task(self, plan: Plan, image: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32], trust: Trust | None) -> Task:
         options = self.settings

@@ -20,7 +20,7 @@ from stego_app.formats.parts import whole_file
 from stego_app.formats.png_rows import RowsPng
 from stego_app.labelling.names import Plan
 from stego_app.labelling.raster import Raster, opened_raster
-from stego_app.labelling.segmenter import LabellingSegmenter
+from stego_app.labelling.segmenter import LabellingSegmenter, maps_of
 from stego_app.labelling.settings import LabelSettings
 from stego_app.labelling.tile_grid import Floats, TileGrid, join, padded
 from stego_app.labelling.tile_worker import Tile, TileTask, finish_tile
@@ -124,12 +124,8 @@ class _Large:
 
     def _maps(self, tiles: list[npt.NDArray[np.uint8]]) -> Iterator[Floats]:
         """Each tile's probabilities, and beneath them what trust is read from, if asked for."""
-        if self.settings.asks_confidence:
-            for probabilities, trust in self.segmenter.class_probabilities_and_trust(tiles, **self.settings.seeing):
-                yield self._fitted(np.concatenate([probabilities, trust]))
-        else:
-            for probabilities in self.segmenter.class_probabilities(tiles, **self.settings.seeing):
-                yield self._fitted(probabilities)
+        for probabilities, trust in maps_of(self.segmenter, tiles, self.settings):
+            yield self._fitted(probabilities if trust is None else np.concatenate([probabilities, trust]))
 
     def _fitted(self, maps: Floats) -> Floats:
         """On the tile's cells, which they are already unless the backbone sees another number of patches in a tile than in the first one."""
