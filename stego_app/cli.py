@@ -5,80 +5,68 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
 import typer
-from typer.core import TyperGroup
 
-from api.commands import key, openapi, serve, ui, worker
 from models.errors import StegoError
-from pretrain.commands.curate import curate
-from pretrain.commands.distill import distill
-from pretrain.commands.method import pretrain_method
-from pretrain.commands.naming import naming
-from pretrain.commands.probe import probe
-from stego_app.commands.classes import classes
-from stego_app.commands.convert import convert
-from stego_app.commands.demo import demo
-from stego_app.commands.doctor import doctor
-from stego_app.commands.evaluate import evaluate
-from stego_app.commands.export import export
-from stego_app.commands.label import label
-from stego_app.commands.lidar import lidar_app
-from stego_app.commands.name import name
-from stego_app.commands.teach import teach
-from stego_app.commands.train import train
+from stego_app.commands.lazy import Home, LazyGroup
+
+
+class _Commands(LazyGroup):
+    """Every command of ``stego``. Only the one that is called is imported."""
+
+    homes: ClassVar = {
+        "demo": Home("stego_app.commands.demo:demo", "Segment a few photos with the embedded segmenter and write the overlays and an album."),
+        "label": Home("stego_app.commands.label:label", "Label images and video clips. Run it again after an interruption: only what is left is done."),
+        "convert": Home("stego_app.commands.convert:convert", "Convert label maps between formats: classes, colours and pixels without class go along."),
+        "train": Home("stego_app.commands.train:train", "Find the classes of a data set and train a segmenter for them. Needs no labels and no tuning."),
+        "eval": Home(
+            "stego_app.commands.evaluate:evaluate",
+            "Hungarian-matched mIoU and accuracy over the whole set, per class, with and without the CRF; and how confidence predicts errors.",
+        ),
+        "teach": Home(
+            "stego_app.commands.teach:teach",
+            "Teach a segmenter your own classes from as little as one labelled image. Classes that no label shows cannot be given.",
+        ),
+        "classes": Home("stego_app.commands.classes:classes", "List a segmenter's classes, or edit them; edits are stored in the file and can be undone."),
+        "name": Home(
+            "stego_app.commands.name:name",
+            "Name classes from words, or say that none of them fits. Names are edits: `stego classes MODEL --undo N` takes them back.",
+        ),
+        "export": Home(
+            "stego_app.commands.export:export",
+            "Write the network (backbone; of a segmenter also head and clusters) as a graph for images of any size, compared with torch before it is kept.",
+        ),
+        "doctor": Home("stego_app.commands.doctor:doctor", "Check versions, devices, caches and embedded weights; exit 1 if something needed is missing."),
+        "pretrain": Home("pretrain.commands.group:pretrain_app", "Train a backbone without labels."),
+        "curate": Home(
+            "pretrain.commands.curate:curate",
+            "Choose images worth training on: no near-duplicates, none of your test images, like a curated set or evenly spread. Run again to go on.",
+        ),
+        "probe": Home(
+            "pretrain.commands.probe:probe",
+            "Score a frozen backbone: k-NN and linear probe on classes, or on label maps linear probe and k-means of patches; and draw what it sees.",
+        ),
+        "lidar": Home("stego_app.commands.lidar:lidar_app", "Classes of points in lidar scans, without labels."),
+        "serve": Home("api.commands:serve", "Serve REST at /v1 and the browser page at /."),
+        "ui": Home("api.commands:ui", "Open the browser page, on this machine only."),
+        "worker": Home("api.commands:worker", "Work on the jobs of a server that has the same data folder, beside its own worker or in place of it."),
+        "key": Home("api.commands:key", "Make an API key: the secret goes to the terminal, the lines for the file of keys to standard output (>> keys.toml)."),
+        "openapi": Home("api.commands:openapi", "Print the description of the REST service, as docs/openapi.json holds it."),
+    }
+
 
 app = typer.Typer(
     name="stego",
+    cls=_Commands,
     help="Segment images without labels: a folder of images in, data-set-consistent pixel classes out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # to lay out help in boxes, Rich takes four times as long to import as all the rest
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-
-
-class _Methods(TyperGroup):
-    """Takes `stego pretrain METHOD ...` for any name that is not a command of its own: the names lie in a room too slow to import here."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command of ``args``: its own, or METHOD with the name as its first argument."""
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            args = ["METHOD", *args]
-        return super().resolve_command(ctx, args)
-
-
-pretrain_app = typer.Typer(cls=_Methods, help="Train a backbone without labels.", no_args_is_help=True)
-
-
-@pretrain_app.callback()
-def pretrain_root() -> None:
-    """Train a backbone without labels."""
-
-
-app.add_typer(pretrain_app, name="pretrain")
-app.add_typer(lidar_app, name="lidar")
-app.command()(demo)
-app.command()(label)
-app.command()(convert)
-app.command()(train)
-app.command(name="eval")(evaluate)
-app.command()(teach)
-app.command()(classes)
-app.command()(name)
-app.command()(export)
-app.command()(doctor)
-app.command()(curate)
-app.command()(probe)
-app.command()(serve)
-app.command()(ui)
-app.command()(worker)
-app.command()(key)
-app.command()(openapi)
-pretrain_app.command()(distill)
-pretrain_app.command()(naming)
-pretrain_app.command(name="METHOD")(pretrain_method)
 
 
 @app.callback(invoke_without_command=True)

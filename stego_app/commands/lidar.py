@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-lidar_app = typer.Typer(help="Classes of points in lidar scans, without labels.", no_args_is_help=True)
+lidar_app = typer.Typer(help="Classes of points in lidar scans, without labels.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 
 @lidar_app.command("train")

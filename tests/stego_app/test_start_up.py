@@ -1,0 +1,89 @@
+"""What `stego` imports before it does anything, and that its list of commands says what the commands say. No seconds are measured: modules are counted."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from importlib import import_module
+from typing import Any
+
+import pytest
+import typer
+from typer.core import TyperGroup
+from typer.testing import CliRunner
+
+from pretrain.commands.group import pretrain_app
+from stego_app.cli import app
+
+HEAVY = {"PIL", "cv2", "fastapi", "gradio", "lightning", "numpy", "pydantic", "rich", "scipy", "sklearn", "timm", "torch"}
+RUN = """
+import json, sys
+sys.argv = ["stego", *sys.argv[1:]]
+from stego_app.cli import main
+try:
+    main()
+finally:
+    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+
+
+def imported(*arguments: str) -> set[str]:
+    """The modules that are there when `stego ARGUMENTS` ends well."""
+    done = subprocess.run([sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def groups() -> list[tuple[str, Any]]:
+    """`stego` and the groups in it whose commands are lazy, as typer makes them."""
+    return [("stego", typer.main.get_command(app)), ("stego pretrain", typer.main.get_command(pretrain_app))]
+
+
+HOMES = [(name, home) for _, group in groups() for name, home in group.homes.items()]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["label", "--help"], ["pretrain", "--help"], ["pretrain", "simclr", "--help"]])
+def test_help_imports_nothing_that_is_slow(arguments: list[str]) -> None:
+    modules = imported(*arguments)
+    assert not modules & HEAVY
+    ours = {name for name in modules if name.split(".")[0] in {"api", "ui", "pretrain", "stego_app", "models"}}
+    assert len(ours) <= 10, sorted(ours)
+
+
+def test_a_list_of_commands_imports_no_command() -> None:
+    commands = {name for name in imported("--help") if ".commands." in name}
+    assert commands == {"stego_app.commands.lazy"}
+
+
+@pytest.mark.parametrize("home", [home for _, home in HOMES], ids=[name for name, _ in HOMES])
+def test_a_line_of_the_list_is_the_first_paragraph_of_the_command(home: Any) -> None:
+    module, _, attribute = home.place.partition(":")
+    found = getattr(import_module(module), attribute)
+    text = found.info.help if isinstance(found, typer.Typer) else inspect.getdoc(found)
+    assert home.summary == " ".join(text.split("\n\n")[0].split())
+
+
+@pytest.mark.parametrize(("group", "command"), groups(), ids=[name for name, _ in groups()])
+def test_every_command_of_the_list_is_there_when_it_is_called(group: str, command: Any) -> None:
+    context = command.make_context(group, ["-"], resilient_parsing=True)
+    for name in command.list_commands(context):
+        _, found, rest = command.resolve_command(context, [name, "--help"])
+        assert rest == ["--help"]
+        assert isinstance(found, TyperGroup) or found.callback is not None  # what stands in its place in the list has none
+
+
+def test_help_of_a_group_and_of_a_command_in_it() -> None:
+    listed = CliRunner().invoke(app, ["pretrain", "--help"])
+    assert listed.exit_code == 0
+    assert "Distil a frozen teacher's patch and CLS features into a smaller" in listed.output
+    scans = CliRunner().invoke(app, ["lidar", "label", "--help"])
+    assert scans.exit_code == 0
+    assert "SemanticKITTI" in scans.output
+
+
+def test_a_mistyped_command_is_told_and_guessed() -> None:
+    result = CliRunner().invoke(app, ["lable", "photos", "out"])
+    assert result.exit_code == 2
+    assert "No such command 'lable'. Did you mean 'label'?" in result.output
