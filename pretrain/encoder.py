@@ -10,6 +10,7 @@ import timm
 import torch
 from lightly.models.modules import MaskedVisionTransformerTIMM
 from timm.layers import DropPath
+from timm.models import checkpoint_seq
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -17,6 +18,7 @@ from models.backbone import Backbone, BackboneSpec, build_vit
 from models.backbone_sources import load_backbone
 from models.errors import StegoError
 from pretrain.settings import PretrainConfig
+from pretrain.tuning import apply_tune, frozen_blocks, merge_adapters
 
 Pooling = Literal["cls", "mean"]
 
@@ -25,8 +27,12 @@ class Encoder(nn.Module):
     """Images to normed tokens.
 
     Args:
-        network: a plain timm ViT, as `models.backbone.build_vit` makes it.
+        network: a plain timm ViT, as `models.backbone.build_vit` makes it; what is not trained of it no longer requires gradients.
         spec: what it is; its mean and deviation normalise the input.
+
+    Attributes:
+        frozen: parameters of ``network`` that are not trained. Copies of an encoder, such as teachers, have these same tensors, not others like them.
+        trunk: number of leading blocks that are frozen, with all that comes before them; they run without gradients.
     """
 
     mean: torch.Tensor
@@ -37,6 +43,8 @@ class Encoder(nn.Module):
         self.vit = MaskedVisionTransformerTIMM(network, weight_initialization="skip", pos_embed_initialization="skip")
         self.vit.mask_token.requires_grad_(False)  # methods that mask in the encoder switch it on
         self.spec = spec
+        self.frozen = [parameter for parameter in network.parameters() if not parameter.requires_grad]
+        self.trunk = frozen_blocks(network)
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
 
@@ -82,8 +90,14 @@ class Encoder(nn.Module):
         if keep is not None:
             prefix = torch.arange(self.prefix, device=keep.device).expand(len(keep), -1)
             keep = torch.cat([prefix, keep + self.prefix], dim=1)
-        tokens: torch.Tensor = self.vit.encode(self.normalise(images), mask=mask, idx_keep=keep)
-        return tokens
+        network, checkpointed = self.network, self.vit.grad_checkpointing and torch.is_grad_enabled()
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.trunk):
+            tokens = network.norm_pre(self.vit.preprocess(self.normalise(images), mask=mask, idx_keep=keep))
+            tokens = network.blocks[: self.trunk](tokens)
+        trained = network.blocks[self.trunk :]
+        tokens = checkpoint_seq(trained, tokens) if checkpointed else trained(tokens)
+        normed: torch.Tensor = network.norm(tokens)
+        return normed
 
     def pool(self, tokens: torch.Tensor, pooling: Pooling) -> torch.Tensor:
         """One vector an image, (B, C): the CLS token, or the mean of the patches (of a ViT without CLS always that)."""
@@ -91,9 +105,21 @@ class Encoder(nn.Module):
             return tokens[:, 0]
         return tokens[:, self.prefix :].mean(dim=1)
 
+    def learn_mask_token(self) -> None:
+        """Give masked patches a token drawn at random, and train it, unless that would ask for gradients through frozen blocks."""
+        nn.init.trunc_normal_(self.vit.mask_token, std=0.02)
+        self.vit.mask_token.requires_grad_(not self.trunk)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Encoder:
+        """A copy that shares the `frozen` parameters: of what is never changed one is enough."""
+        copied = type(self).__new__(type(self))
+        memo |= {id(self): copied} | {id(parameter): parameter for parameter in self.frozen}
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
+
     def backbone(self, method: str, source: str) -> Backbone:
         """What is saved: a copy of the network with its provenance."""
-        network = copy.deepcopy(self.network).cpu().float().eval()
+        network = merge_adapters(copy.deepcopy(self.network).cpu().float()).requires_grad_(True).eval()
         set_drop_path(network, 0.0)
         return Backbone(network, replace(self.spec, method=method, source=source)).eval()
 
@@ -102,7 +128,7 @@ def build_encoder(config: PretrainConfig) -> Encoder:
     """The encoder a run starts from: random, or the backbone ``config.init`` names.
 
     Raises:
-        StegoError: an unusable backbone or architecture, or an image size its patches do not divide.
+        StegoError: an unusable backbone or architecture, an image size its patches do not divide, or ``config.tune`` does not fit it.
     """
     start = _loaded(config) if config.init else _random(config)
     network: Any = start.network
@@ -113,8 +139,9 @@ def build_encoder(config: PretrainConfig) -> Encoder:
     if config.image_size % start.patch_size:
         raise StegoError(f"--image-size {config.image_size}: not a multiple of the backbone's patch of {start.patch_size} pixels")
     network.float().requires_grad_(True)
-    set_drop_path(network, config.drop_path)
+    apply_tune(network, start.spec, config.tune, config.seed)
     encoder = Encoder(network, start.spec)
+    set_drop_path(network, config.drop_path, encoder.trunk)
     encoder.vit.set_grad_checkpointing(config.checkpointing)
     return encoder
 
@@ -142,10 +169,10 @@ def _random(config: PretrainConfig) -> Backbone:
         return Backbone(build_vit(spec), spec)
 
 
-def set_drop_path(network: nn.Module, rate: float) -> None:
-    """Give the blocks stochastic depth that grows linearly from 0 to ``rate`` (Huang et al., 2016, equation 4)."""
+def set_drop_path(network: nn.Module, rate: float, trunk: int = 0) -> None:
+    """Give the blocks stochastic depth that grows linearly from 0 to ``rate`` (Huang et al., 2016, equation 4), but none to the first ``trunk``."""
     blocks: Any = network.blocks
     for index, block in enumerate(blocks):
-        share = rate * index / max(1, len(blocks) - 1)
+        share = rate * index / max(1, len(blocks) - 1) if index >= trunk else 0.0
         block.drop_path1 = DropPath(share) if share > 0 else nn.Identity()
         block.drop_path2 = DropPath(share) if share > 0 else nn.Identity()

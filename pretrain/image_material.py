@@ -89,7 +89,12 @@ class ImageMaterial(Material):
         return encoder.pool(encoder(inputs), method.pooling)
 
     def describe(self, encoder: Encoder) -> str:
-        return f"{encoder.spec.architecture}, {encoder.spec.depth} blocks, patch {encoder.spec.patch_size}"
+        whole = f"{encoder.spec.architecture}, {encoder.spec.depth} blocks, patch {encoder.spec.patch_size}"
+        if not encoder.frozen:
+            return whole
+        trained = sum(parameter.numel() for parameter in encoder.network.parameters() if parameter.requires_grad)
+        of = sum(parameter.numel() for parameter in encoder.frozen) + trained
+        return f"{whole}, {self.config.tune}: {trained / 1e6:.2f} of {of / 1e6:.1f} million weights are trained"
 
     def save(self, path: Path, encoder: Encoder, source: str, card: Mapping[str, Any]) -> None:
         save_backbone(path, encoder.backbone(self.config.method, source), precision=self.config.file_precision, card=card)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from pretrain.tuning import ADAPTER_RATE
+
 _BLOCK = re.compile(r"(?:^|\.)vit\.blocks\.(\d+)\.")
 _STEM = re.compile(r"(?:^|\.)vit\.(patch_embed|pos_embed|cls_token|reg_token)")
 
@@ -16,11 +18,12 @@ def layer_scale(name: str, depth: int, decay: float) -> float:
     """The factor of a parameter's learning rate: ``decay`` to the power of the blocks above it.
 
     Block i of ``depth`` has ``decay ** (depth - i)``, patch and position embeddings ``decay ** (depth + 1)``; all that lies above the
-    backbone (heads, predictors) 1. (Bao et al., BEiT, 2022, appendix.)
+    backbone (heads, predictors) 1. (Bao et al., BEiT, 2022, appendix.) Low-rank adapters have `pretrain.tuning.ADAPTER_RATE` times as much.
     """
     block = _BLOCK.search(name)
     if block:
-        return float(decay ** (depth - int(block.group(1))))
+        adapter = ADAPTER_RATE if ".lora_" in name else 1.0
+        return adapter * float(decay ** (depth - int(block.group(1))))
     return float(decay ** (depth + 1)) if _STEM.search(name) else 1.0
 
 

@@ -23,8 +23,9 @@ from pretrain.methods.base import Pretext, Setting
 from pretrain.optimiser_state import restore_optimiser
 from pretrain.records import Records, write_report
 from pretrain.settings import PretrainConfig, checked
-from pretrain.state import load_state, part_path, restore_module, save_state
+from pretrain.state import frozen_digest, load_state, part_path, restore_module, save_state
 from pretrain.trainer import HealthWatch, Pretraining, log_values
+from pretrain.tuning import check_tune
 from stego_app.progress import Progress, silent
 
 Say = Callable[[str], None]
@@ -53,18 +54,18 @@ def pretrain(config: PretrainConfig, progress: Progress = silent, say: Say = pri
         progress, say = silent, lambda _line: None
     prepared = prepare(config, progress)
     module, folder = prepared.module, config.out.with_name(config.out.name + ".logs")
-    data = prepared.material.fingerprint
+    data, frozen = prepared.material.fingerprint, frozen_digest(module.method.frozen)
     tensors: dict[str, torch.Tensor] = {}
     header: dict[str, Any] = {"seconds": 0.0, "history": [], "step": 0}
     if part_path(config.out).exists():
-        tensors, header = load_state(part_path(config.out), config, data)
-        restore_module(tensors, module)
+        tensors, header = load_state(part_path(config.out), config, data, frozen)
+        restore_module(tensors, module, module.method.frozen)
         module.first_step = module.saved_step = int(header["step"])
     say(_opening(prepared, config))
     if module.first_step:
         say(f"continuing from step {module.first_step} ({part_path(config.out)})")
     watch = HealthWatch(prepared.material.watched(), [Health(**check) for check in header["history"]])
-    about = {"data": data, "images": len(prepared.material), "items": module.method.items}
+    about = {"data": data, "frozen": frozen, "images": len(prepared.material), "items": module.method.items}
     keeper = Keeper(module, watch, folder, tensors, about, float(header["seconds"]), progress, say)
     try:
         if module.first_step < prepared.steps:
@@ -88,6 +89,7 @@ def prepare(config: PretrainConfig, progress: Progress = silent) -> Prepared:
     options = checked(kind.options, config.options, f"option of '{config.method}'")
     if kind.needs_init and config.init is None:
         raise StegoError(f"'{config.method}' goes on from a trained backbone; name it with --init")
+    check_tune(config.tune, config.init, kind.items)
     if config.pair and not kind.takes_pair:
         raise StegoError(f"--pair {config.pair}: '{config.method}' learns from one modality; only vicreg learns from two")
     material = kind.material(config, options)
@@ -209,6 +211,7 @@ class Keeper(lightning.Callback):  # type: ignore[misc] # lightning has no types
         save_state(
             part_path(self.config.out),
             module,
+            module.method.frozen,
             trainer.optimizers[0],
             {**self.header, "step": done, "seconds": self.seconds, "settings": settings, "history": history},
         )

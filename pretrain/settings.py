@@ -29,6 +29,7 @@ class PretrainConfig(BaseModel):
         out: the backbone file to write; checkpoint, logs and report lie beside it.
         architecture: a timm ViT name, for a random start.
         init: a backbone's name or path to continue from instead, as `models.backbone_sources.load_backbone` takes it.
+        tune: what is trained of the backbone ``init`` names: "all", "last:N" blocks, or "lora[:RANK]" adapters; see `pretrain.tuning`.
         image_size: side of the (global) crops in pixels; a multiple of the patch size.
         patch_size, depth: of a random start; the architecture's own if None.
         pair: a folder of a second modality with the same file names (VICReg only).
@@ -57,6 +58,7 @@ class PretrainConfig(BaseModel):
     out: Path
     architecture: str = "vit_small_patch16_224"
     init: str | None = None
+    tune: str = "all"
     image_size: int = Field(default=224, ge=8)
     patch_size: int | None = Field(default=None, ge=1)
     depth: int | None = Field(default=None, ge=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -112,6 +112,11 @@ class Pretext(nn.Module, ABC):
         """The encoder that is watched and saved."""
         return self.encoder
 
+    @property
+    def frozen(self) -> Sequence[nn.Parameter]:
+        """Parameters as the run found them, which checkpoints leave out."""
+        return ()
+
 
 class Method(Pretext):
     """A pretraining method over an `Encoder` of images.
@@ -148,6 +153,10 @@ class Method(Pretext):
     def kept(self) -> Encoder:
         """The encoder that is watched and saved."""
         return self.encoder
+
+    @property
+    def frozen(self) -> Sequence[nn.Parameter]:
+        return self.encoder.frozen
 
     def represent(self, images: torch.Tensor) -> torch.Tensor:
         """Image vectors (B, C) of ``images`` (B, 3, S, S) uint8 by the kept encoder."""

@@ -55,8 +55,7 @@ class DinoV2(Method):
         super().__init__(encoder, setting)
         self.settings = options = setting.options
         check_views(options)
-        encoder.vit.mask_token.requires_grad_(True)
-        nn.init.trunc_normal_(encoder.vit.mask_token, std=0.02)
+        encoder.learn_mask_token()
         count = auto_prototypes(options.prototypes, setting.images, 65536)
         self.heads = nn.ModuleDict({kind: prototype_head(encoder.dim, options, count) for kind in ("image", "patch")})
         self.teacher = Teacher(encoder)

@@ -8,7 +8,6 @@ import torch
 from lightly.loss import IBOTPatchLoss
 from lightly.models.utils import random_block_mask
 from pydantic import Field
-from torch import nn
 
 from pretrain.batches import Batch
 from pretrain.encoder import Encoder
@@ -35,8 +34,7 @@ class Ibot(Dino):
     def __init__(self, encoder: Encoder, setting: Setting) -> None:
         super().__init__(encoder, setting)
         options = setting.options
-        encoder.vit.mask_token.requires_grad_(True)
-        nn.init.trunc_normal_(encoder.vit.mask_token, std=0.02)
+        encoder.learn_mask_token()
         self.patch_criterion = IBOTPatchLoss(self.count, options.teacher_temperature, options.student_temperature, center_momentum=options.center_momentum)
 
     def forward(self, batch: Batch) -> Step:

@@ -41,8 +41,7 @@ class SimMim(Method):
             wanted = f"a multiple of the patch ({patch}) that divides the image's side ({side}) into two or more"
             raise StegoError(f"option of 'simmim' 'mask_unit': {options.mask_unit} pixels; expected {wanted}")
         self.units, self.unit, self.ratio = side // options.mask_unit, options.mask_unit // patch, options.ratio
-        encoder.vit.mask_token.requires_grad_(True)
-        nn.init.trunc_normal_(encoder.vit.mask_token, std=0.02)
+        encoder.learn_mask_token()
         self.predict = nn.Linear(encoder.dim, patch**2 * 3)
 
     @classmethod

@@ -37,5 +37,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def follow(self, student: nn.Module, momentum: float) -> None:
-        """``teacher = momentum · teacher + (1 - momentum) · student`` for every parameter."""
-        update_momentum(student, self.module, m=momentum)
+        """``teacher = momentum · teacher + (1 - momentum) · student`` for every parameter, but those frozen ones that both have as one tensor."""
+        pairs = zip(student.parameters(), self.module.parameters(), strict=True)
+        theirs, ours = zip(*[(parameter, mine) for parameter, mine in pairs if parameter is not mine], strict=True)
+        update_momentum(nn.ParameterList(theirs), nn.ParameterList(ours), m=momentum)
