@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from models.errors import StegoError
 
 PART = ".stego-part"
 """How the name of an unfinished file ends."""
+
+_PROCESS = secrets.token_hex(4)  # of two machines that write into one shared folder, process and thread numbers may be the same
 
 _STALE_SECONDS = 24 * 3600  # an unfinished file this old belongs to no running process
 
@@ -35,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: whatever writing meets; `write_bytes` and `output_error` put it into words.
     """
     # The file's own name is left out: with a suffix it could be longer than the file system allows.
-    part = path.with_name(f".{os.getpid()}-{threading.get_ident()}{PART}")
+    part = path.with_name(f".{os.getpid()}-{threading.get_ident()}-{_PROCESS}{PART}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield part

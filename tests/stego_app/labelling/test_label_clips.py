@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ FRAMES = 10
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(sys.modules["stego_app.commands.label"], "_load", lambda *_: ColourSegmenter())
+    monkeypatch.setattr("stego_app.commands.label._load", lambda *_: ColourSegmenter())
     monkeypatch.chdir(tmp_path)
     halves(tmp_path / "in" / "a.png", RED, BLUE)
     write_clip(tmp_path / "in" / "deep" / "a.avi", moving_square(FRAMES), 10.0)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from models.errors import StegoError
 from stego_app.cli import app
 from stego_app.labelling import LabelSettings, label_folder
-from stego_app.labelling import folder as folder_module
+from stego_app.labelling import labeller as labeller_module
 from stego_app.labelling.manifest import Manifest
 
 SURE = PLAIN.model_copy(update={"confidence": True})
@@ -101,7 +101,7 @@ def test_another_threshold_labels_anew_and_none_is_the_same_as_before_there_was_
 def test_worker_processes_give_the_same_files(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = LabelSettings(jobs=2, confidence=True, abstain=0.4)
     label_folder(photos, tmp_path / "here", ColourSegmenter(), settings)
-    monkeypatch.setattr(folder_module, "FEW", 0)
+    monkeypatch.setattr(labeller_module, "FEW", 0)
     label_folder(photos, tmp_path / "there", ColourSegmenter(), settings)
     for path in (path for path in (tmp_path / "here").rglob("*") if path.is_file()):
         assert path.read_bytes() == (tmp_path / "there" / path.relative_to(tmp_path / "here")).read_bytes()

@@ -22,7 +22,7 @@ from models.errors import StegoError
 from stego_app.atomic import OutputError
 from stego_app.confidence import Trust
 from stego_app.labelling import LabelSettings, label_folder
-from stego_app.labelling import folder as folder_module
+from stego_app.labelling import labeller as labeller_module
 from stego_app.labelling.manifest import Manifest
 
 
@@ -133,7 +133,7 @@ def test_labels_every_image_into_mirrored_folders(photos: Path, tmp_path: Path) 
 def test_worker_processes_give_the_same_files_as_this_process(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = LabelSettings(jobs=2, overlays=True)
     label_folder(photos, tmp_path / "here", ColourSegmenter(), settings)
-    monkeypatch.setattr(folder_module, "FEW", 0)
+    monkeypatch.setattr(labeller_module, "FEW", 0)
     assert label_folder(photos, tmp_path / "there", ColourSegmenter(), settings).labelled == 3
     for path in (tmp_path / "here").rglob("*"):
         if path.is_file():
@@ -322,7 +322,7 @@ def test_full_disk_stops_with_one_line_and_no_half_file(photos: Path, tmp_path: 
 
 
 def test_full_disk_in_a_worker_process_stops_the_run(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder_module, "finish_task", meet_a_full_disk)
+    monkeypatch.setattr(labeller_module, "finish_task", meet_a_full_disk)
     segmenter = ColourSegmenter()
     for number in range(20):
         halves(photos / f"more{number}.png", RED, BLUE)
@@ -331,7 +331,7 @@ def test_full_disk_in_a_worker_process_stops_the_run(photos: Path, tmp_path: Pat
     assert len(segmenter.batch_sizes) < 10
 
 
-def meet_a_full_disk(task: folder_module.Task) -> dict[str, int]:
+def meet_a_full_disk(task: labeller_module.Task) -> dict[str, int]:
     raise OutputError(f"{task.label}: no space left on the disk")
 
 
