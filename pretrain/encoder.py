@@ -18,7 +18,8 @@ from models.backbone import Backbone, BackboneSpec, build_vit
 from models.backbone_sources import load_backbone
 from models.errors import StegoError
 from pretrain.settings import PretrainConfig
-from pretrain.tuning import apply_tune, frozen_blocks, merge_adapters
+from pretrain.trunk import TrunkMemory, frozen_blocks
+from pretrain.tuning import apply_tune, merge_adapters
 
 Pooling = Literal["cls", "mean"]
 
@@ -45,6 +46,7 @@ class Encoder(nn.Module):
         self.spec = spec
         self.frozen = [parameter for parameter in network.parameters() if not parameter.requires_grad]
         self.trunk = frozen_blocks(network)
+        self.memory = TrunkMemory()
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
 
@@ -90,14 +92,24 @@ class Encoder(nn.Module):
         if keep is not None:
             prefix = torch.arange(self.prefix, device=keep.device).expand(len(keep), -1)
             keep = torch.cat([prefix, keep + self.prefix], dim=1)
-        network, checkpointed = self.network, self.vit.grad_checkpointing and torch.is_grad_enabled()
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.trunk):
-            tokens = network.norm_pre(self.vit.preprocess(self.normalise(images), mask=mask, idx_keep=keep))
-            tokens = network.blocks[: self.trunk](tokens)
-        trained = network.blocks[self.trunk :]
-        tokens = checkpoint_seq(trained, tokens) if checkpointed else trained(tokens)
-        normed: torch.Tensor = network.norm(tokens)
+        tokens = self._before_training(images, mask, keep)
+        trained = self.network.blocks[self.trunk :]
+        tokens = checkpoint_seq(trained, tokens) if self.vit.grad_checkpointing and torch.is_grad_enabled() else trained(tokens)
+        normed: torch.Tensor = self.network.norm(tokens)
         return normed
+
+    def _before_training(self, images: torch.Tensor, mask: torch.Tensor | None, keep: torch.Tensor | None) -> torch.Tensor:
+        """Tokens as they enter the first block that is trained."""
+        whole = bool(self.trunk) and mask is None and keep is None
+        known = self.memory.recall(images) if whole else None
+        if known is not None:
+            return known
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.trunk):
+            tokens = self.network.norm_pre(self.vit.preprocess(self.normalise(images), mask=mask, idx_keep=keep))
+            tokens = self.network.blocks[: self.trunk](tokens)
+        if whole:
+            self.memory.keep(images, tokens)
+        return tokens
 
     def pool(self, tokens: torch.Tensor, pooling: Pooling) -> torch.Tensor:
         """One vector an image, (B, C): the CLS token, or the mean of the patches (of a ViT without CLS always that)."""

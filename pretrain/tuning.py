@@ -106,11 +106,3 @@ def merge_adapters(network: nn.Module) -> nn.Module:
         parent, _, child = name.rpartition(".")
         setattr(network.get_submodule(parent), child, adapted.get_base_layer())
     return network
-
-
-def frozen_blocks(network: Any) -> int:
-    """How many leading blocks, patches and positions before them included, hold no trained weight: what needs no gradients; 0 if any of the stem is trained."""
-    trained = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
-    blocks = [int(name.split(".")[1]) for name in trained if name.startswith("blocks.")]
-    stem = any(name.startswith(("patch_embed", "pos_embed", "cls_token", "reg_token", "norm_pre")) for name in trained)
-    return 0 if stem or not blocks else min(blocks)
