@@ -46,7 +46,7 @@ def teacher_momentum(momentum: float | None, steps: int, progress: float) -> flo
     """A cosine from ``momentum`` to 1 (Grill et al., 2020, section 3.2).
 
     The papers' 0.996 averages over 250 steps, more than a short run has; so if ``momentum`` is None it starts where the average
-    spans a twentieth of the run, and at 0.996 at most.
+    spans a tenth of the run, and at 0.996 at most.
     """
-    start = min(0.996, max(0.5, 1 - 20 / steps)) if momentum is None else momentum
+    start = min(0.996, max(0.5, 1 - 10 / steps)) if momentum is None else momentum
     return cosine(start, 1.0, progress)

@@ -17,15 +17,18 @@ from pretrain.encoder import Encoder
 from pretrain.health import entropy_share
 from pretrain.methods.base import Defaults, Method, Setting, Step, auto_prototypes, full_precision
 from pretrain.methods.common import MomentumOptions, MultiCropOptions, multi_crop
+from pretrain.methods.sharpening import Sharpening, center_momentum, start_center
 from pretrain.methods.teacher import Teacher
-from pretrain.schedules import linear_warmup, teacher_momentum
+from pretrain.schedules import teacher_momentum
 from pretrain.settings import PretrainConfig
 
 
 class DinoOptions(MomentumOptions, MultiCropOptions):
     """``prototypes`` (65,536 in the paper; 0 chooses by the number of images), temperatures, and how long the last layer stays fixed.
 
-    The teacher's temperature rises from ``teacher_start`` to ``teacher_temperature`` over the share ``temperature_warmup`` of the run.
+    The teacher's temperature rises from ``teacher_start`` to ``teacher_temperature`` over the share ``temperature_warmup`` of the run, but
+    stays lower while the entropy of its answers over log K is above ``most_entropy``; see `pretrain.methods.sharpening`, also for a
+    ``center_momentum`` of None (0.9 in the paper).
     """
 
     prototypes: int = Field(default=0, ge=0)
@@ -35,7 +38,8 @@ class DinoOptions(MomentumOptions, MultiCropOptions):
     teacher_start: float = Field(default=0.04, gt=0)
     teacher_temperature: float = Field(default=0.07, gt=0)
     temperature_warmup: float = Field(default=0.3, gt=0, le=1)
-    center_momentum: float = Field(default=0.9, ge=0, lt=1)
+    most_entropy: float = Field(default=0.75, gt=0, le=1)
+    center_momentum: float | None = Field(default=None, ge=0, lt=1)
     frozen: float = Field(default=0.01, ge=0, le=1)
 
 
@@ -65,7 +69,9 @@ class Dino(Method):
         self.head = prototype_head(encoder.dim, options, self.count)
         self.teacher = Teacher(encoder)
         self.teacher_head = Teacher(self.head, prototype_head(encoder.dim, options, self.count))
-        self.criterion = DINOLoss(self.count, student_temp=options.student_temperature, center_momentum=options.center_momentum)
+        self.sharpening = Sharpening(options)
+        self.center_momentum = center_momentum(options.center_momentum, teacher_momentum(options.momentum, setting.steps, 0))
+        self.criterion = DINOLoss(self.count, student_temp=options.student_temperature, center_momentum=self.center_momentum)
 
     @classmethod
     def plan(cls, config: PretrainConfig, options: Any) -> ViewPlan:
@@ -77,12 +83,6 @@ class Dino(Method):
         encoder: Encoder = kept
         return encoder
 
-    @property
-    def teacher_temperature(self) -> float:
-        """The teacher's temperature at this step."""
-        options = self.settings
-        return linear_warmup(options.teacher_start, options.teacher_temperature, self.clock.progress, options.temperature_warmup)
-
     def forward(self, batch: Batch) -> Step:
         images = batch.views.flatten(0, 1)
         wanted = self.teacher_head(self.kept.pool(self.teacher(images), self.pooling))
@@ -91,9 +91,16 @@ class Dino(Method):
             found.append(self.head(self.pooled(batch.local.flatten(0, 1))).chunk(len(batch.local)))
         with full_precision(wanted):
             targets = [one.float() for one in wanted.chunk(2)]
-            logs = teacher_logs(torch.cat(targets) - self.criterion.center[0], self.teacher_temperature)
-            loss = self.criterion(targets, [one.float() for group in found for one in group], teacher_temp=self.teacher_temperature)
+            logs = self.look_at(torch.cat(targets))
+            loss = self.criterion(targets, [one.float() for group in found for one in group], teacher_temp=logs["teacher_temperature"])
+        self.sharpening.follow(logs["teacher_entropy"])
         return Step(loss, logs)
+
+    def look_at(self, wanted: torch.Tensor) -> dict[str, float]:
+        """The temperature for the teacher's logits ``wanted`` (N, K), and how even its answers then are."""
+        start_center(self.criterion.center, wanted)
+        temperature = self.sharpening.temperature(self.clock.progress)
+        return {**teacher_logs(wanted - self.criterion.center[0], temperature), "teacher_temperature": temperature}
 
     def before_step(self) -> None:
         if self.clock.progress < self.settings.frozen:

@@ -17,9 +17,10 @@ from pretrain.methods.base import Defaults, Method, Setting, Step, auto_prototyp
 from pretrain.methods.common import multi_crop
 from pretrain.methods.dino import check_views, freeze_last_layer, prototype_head
 from pretrain.methods.ibot import IbotOptions, block_mask
+from pretrain.methods.sharpening import Sharpening
 from pretrain.methods.teacher import Teacher
 from pretrain.packing import packed_forward
-from pretrain.schedules import Clock, linear_warmup, teacher_momentum
+from pretrain.schedules import Clock, teacher_momentum
 from pretrain.settings import PretrainConfig
 
 
@@ -60,6 +61,7 @@ class DinoV2(Method):
         self.heads = nn.ModuleDict({kind: prototype_head(encoder.dim, options, count) for kind in ("image", "patch")})
         self.teacher = Teacher(encoder)
         self.teacher_heads = nn.ModuleDict({kind: Teacher(head, prototype_head(encoder.dim, options, count)) for kind, head in self.heads.items()})
+        self.sharpening = Sharpening(options)
         self.koleo = KoLeoLoss()
 
     @classmethod
@@ -89,7 +91,7 @@ class DinoV2(Method):
         cls = whole[:, 0]
         found = [*image_head(cls).chunk(2), *(image_head(small[:, 0]).chunk(len(batch.local)) if small is not None else [])]
         patches = self.heads["patch"](whole[:, prefix:][mask])
-        temperature = linear_warmup(options.teacher_start, options.teacher_temperature, self.clock.progress, options.temperature_warmup)
+        temperature = self.sharpening.temperature(self.clock.progress)
         with full_precision(cls):
             targets = centred(self.teacher_heads["image"](seen[:, 0]).float(), temperature, options.sinkhorn_iterations)
             patch_targets = centred(self.teacher_heads["patch"](seen[:, prefix:][mask]).float(), temperature, options.sinkhorn_iterations)
@@ -97,7 +99,8 @@ class DinoV2(Method):
             patch_loss = masked_patches(patch_targets, patches.float(), mask, options.student_temperature)
             spread = sum((self.koleo(one.float()) for one in cls.chunk(2)), torch.zeros((), device=cls.device)) if options.koleo else torch.zeros(())
             loss = image_loss + options.patch_weight * patch_loss + options.koleo * spread.to(image_loss.device)
-        logs = {"teacher_entropy": entropy_share(targets), "teacher_marginal": entropy_share(targets.mean(0, keepdim=True))}
+        logs = {"teacher_entropy": entropy_share(targets), "teacher_marginal": entropy_share(targets.mean(0, keepdim=True)), "teacher_temperature": temperature}
+        self.sharpening.follow(logs["teacher_entropy"])
         parts = {"image_loss": image_loss, "patch_loss": patch_loss, "koleo": spread}
         return Step(loss, {**logs, **{name: float(value.detach()) for name, value in parts.items()}})
 

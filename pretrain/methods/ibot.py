@@ -12,7 +12,8 @@ from pydantic import Field
 from pretrain.batches import Batch
 from pretrain.encoder import Encoder
 from pretrain.methods.base import Setting, Step, full_precision
-from pretrain.methods.dino import Dino, DinoOptions, teacher_logs
+from pretrain.methods.dino import Dino, DinoOptions
+from pretrain.methods.sharpening import start_center
 
 
 class IbotOptions(DinoOptions):
@@ -35,7 +36,7 @@ class Ibot(Dino):
         super().__init__(encoder, setting)
         options = setting.options
         encoder.learn_mask_token()
-        self.patch_criterion = IBOTPatchLoss(self.count, options.teacher_temperature, options.student_temperature, center_momentum=options.center_momentum)
+        self.patch_criterion = IBOTPatchLoss(self.count, options.teacher_temperature, options.student_temperature, center_momentum=self.center_momentum)
 
     def forward(self, batch: Batch) -> Step:
         images, prefix = batch.views.flatten(0, 1), self.encoder.prefix
@@ -47,13 +48,15 @@ class Ibot(Dino):
         wanted = self.teacher_head(self.kept.pool(teacher_tokens, self.pooling))
         flat = mask.flatten(1)
         patches, wanted_patches = self.head(tokens[:, prefix:][flat]), self.teacher_head(teacher_tokens[:, prefix:][flat])
-        temperature = self.teacher_temperature
         with full_precision(wanted):
             targets = [one.float() for one in wanted.chunk(2)]
-            logs = teacher_logs(torch.cat(targets) - self.criterion.center[0], temperature)
+            logs = self.look_at(torch.cat(targets))
+            temperature = logs["teacher_temperature"]
+            start_center(self.patch_criterion.center.center, wanted_patches)
             image_loss = self.criterion(targets, [one.float() for group in found for one in group], teacher_temp=temperature)
             patch_loss = self.patch_criterion(wanted_patches.float(), patches.float(), mask, teacher_temp=temperature)
             loss = image_loss + self.settings.patch_weight * patch_loss
+        self.sharpening.follow(logs["teacher_entropy"])
         return Step(loss, {**logs, "image_loss": float(image_loss.detach()), "patch_loss": float(patch_loss.detach())})
 
 

@@ -207,6 +207,6 @@ def test_schedules() -> None:
     assert cosine(1.0, 3.0, 0.5) == pytest.approx(2.0)
     assert [linear_warmup(0.04, 0.07, progress, 0.3) for progress in (0, 0.15, 0.3, 1)] == pytest.approx([0.04, 0.055, 0.07, 0.07])
     assert teacher_momentum(0.9, 100, 0.5) == pytest.approx(0.95)
-    assert teacher_momentum(None, 200, 0) == pytest.approx(0.9)
+    assert teacher_momentum(None, 200, 0) == pytest.approx(0.95)
     assert teacher_momentum(None, 10**6, 0) == pytest.approx(0.996)
     assert teacher_momentum(None, 200, 1) == pytest.approx(1)
