@@ -131,7 +131,7 @@ class Encoder(nn.Module):
 
     def backbone(self, method: str, source: str) -> Backbone:
         """What is saved: a copy of the network with its provenance."""
-        network = merge_adapters(copy.deepcopy(self.network).cpu().float()).requires_grad_(True).eval()
+        network = merge_adapters(copy.deepcopy(self.network).cpu().float()).eval()
         set_drop_path(network, 0.0)
         return Backbone(network, replace(self.spec, method=method, source=source)).eval()
 
