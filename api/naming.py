@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from api.schemas_jobs import FoundName, NameCandidate, NameRequest
 from models.errors import StegoError
 from ui.contract import SegmenterLike
-
-if TYPE_CHECKING:
-    from stego_app.naming.tower import TextTower
 
 
 def found_names(segmenter: SegmenterLike, request: NameRequest) -> list[FoundName]:
@@ -21,6 +16,7 @@ def found_names(segmenter: SegmenterLike, request: NameRequest) -> list[FoundNam
         StegoError: words that cannot be used, a model that keeps no mean patches or has another backbone than the bridge, the extra ``text`` is missing.
     """
     # Here, since they import torch.
+    from stego_app.naming.bridge_tower import embedded_tower
     from stego_app.naming.name_classes import name_classes
     from stego_app.naming.words import parse_words
     from stego_app.segmenter import Segmenter
@@ -28,7 +24,7 @@ def found_names(segmenter: SegmenterLike, request: NameRequest) -> list[FoundNam
     words = parse_words(request.words, where="words", unit="entry")
     if not isinstance(segmenter, Segmenter):
         raise StegoError("this model cannot be named from words; rename its classes instead")
-    found = name_classes(segmenter, words, _tower(segmenter.model.backbone.fingerprint), classes=request.classes, least=request.least)
+    found = name_classes(segmenter, words, embedded_tower(segmenter.model.backbone.fingerprint), classes=request.classes, least=request.least)
     return [
         FoundName(
             id=entry.label,
@@ -38,15 +34,6 @@ def found_names(segmenter: SegmenterLike, request: NameRequest) -> list[FoundNam
         )
         for entry in found
     ]
-
-
-@lru_cache(maxsize=1)
-def _tower(backbone_fingerprint: str) -> TextTower:
-    """The embedded bridge, kept from one request to the next: its sentence model is large."""
-    from stego_app.naming.bridge_tower import EMBEDDED
-    from stego_app.naming.tower import load_tower
-
-    return load_tower(EMBEDDED, backbone_fingerprint)
 
 
 def named(segmenter: SegmenterLike, found: Sequence[FoundName], request: NameRequest) -> SegmenterLike:

@@ -237,8 +237,8 @@ def _segmenter_model(config: TrainConfig, cache: FeatureCache, backbone: Backbon
 
 
 def _stored(config: TrainConfig) -> dict[str, Any]:
-    """The settings as they are kept: all of them, but for the other objective's."""
-    return config.model_dump(mode="json", exclude={{"auto": "stego", "stego": "discovery"}[config.objective]})
+    """The settings as they are kept: without the other objective's, and without those of the machine, which decide nothing and are nobody else's business."""
+    return config.model_dump(mode="json", exclude={{"auto": "stego", "stego": "discovery"}[config.objective], "cache", "device"})
 
 
 def data_fingerprint(cache: FeatureCache) -> str:

@@ -77,6 +77,11 @@ class Actions:
 
         return perform
 
+    def named(self, labels: list[int], words: str, alpha: float, fade: float, request: gr.Request) -> Updates:
+        """Names from words, for the chosen classes or for all."""
+        sitting, told = self._desk.name(browser_tab(request), labels, words)
+        return {**self._parts.show(self._desk.view(sitting, Look(alpha, fade))), self._parts.named: told}
+
     def picked(self, labels: list[int], event: gr.SelectData, request: gr.Request) -> Updates:
         """A class clicked in the legend or in the picture: chosen, or no longer."""
         sitting = self._desk.need(browser_tab(request))

@@ -14,6 +14,7 @@ from stego_app.images import read_image
 from ui.contract import SegmentationLike
 from ui.exports import Labelled, write_export
 from ui.held import Held
+from ui.naming import name_from_words
 from ui.pictures import Layers, Look, layers, reduce_picture, share_text
 from ui.sitting import Sitting, begin, decode_again, edit, file_stem, undo
 from ui.workshop import Workshop
@@ -63,6 +64,12 @@ class Desk:
         """Rename, recolour, merge, split or ignore classes."""
         sitting = self.need(tab)
         return self._sittings.put(tab, self.shop.run(lambda: edit(sitting, operation, labels, value)))
+
+    def name(self, tab: str, labels: list[int], text: str) -> tuple[Sitting, str]:
+        """Name classes from words; see `ui.naming.name_from_words`."""
+        sitting = self.need(tab)
+        named, told = self.shop.run(lambda: name_from_words(sitting, labels, text))
+        return self._sittings.put(tab, named), told
 
     def undo(self, tab: str) -> Sitting:
         """Take back the latest edit."""

@@ -114,6 +114,18 @@ class Parts:
             self.color = gr.ColorPicker("#1f9d8f", label="Colour", show_label=False, container=False, scale=0, min_width=44, elem_id="color")
             self.recolour = gr.Button("Recolour", size="md", min_width=90, elem_id="recolour")
             self.undo = gr.Button("Undo", size="md", min_width=70, interactive=False, elem_id="undo")
+        with gr.Accordion("Name classes from words", open=False, elem_id="naming"):
+            self.words = gr.Textbox(
+                placeholder="dog, cat, grass, sky, building\nroad: street, asphalt",
+                label="Words to choose from",
+                info="Each class, or each one chosen above, gets the word that fits it best, or none; things are found more surely than sky, road or wall",
+                lines=2,
+                max_lines=8,
+                max_length=4000,
+                elem_id="words",
+            )
+            self.name_them = gr.Button("Name from words", size="md", elem_id="name-from-words")
+            self.named = gr.Markdown("", elem_id="named", elem_classes="status")
 
     def _downloads(self, *, can_save: bool) -> None:
         with gr.Column(elem_id="take-away"):
@@ -132,7 +144,7 @@ class Parts:
     @property
     def all(self) -> list[Any]:
         """Every component that an event may change; a handler returns those it does."""
-        result = [self.segments, self.overlay, self.wipe, self.status, self.work, self.chosen, self.name, self.undo, self.saved]
+        result = [self.segments, self.overlay, self.wipe, self.status, self.work, self.chosen, self.name, self.undo, self.named, self.saved]
         return [self.image, self.classes, self.fade, *result]
 
     def show(self, view: View, *, keep_choice: bool = False) -> Updates:
@@ -145,7 +157,7 @@ class Parts:
             self.undo: gr.Button(f"Undo ({view.own_edits})" if view.own_edits else "Undo", interactive=view.own_edits > 0),
         }
         if not keep_choice:
-            updates |= {self.chosen: gr.Dropdown(choices=view.choices, value=[]), self.name: "", self.saved: ""}
+            updates |= {self.chosen: gr.Dropdown(choices=view.choices, value=[]), self.name: "", self.named: "", self.saved: ""}
         return updates
 
     def clear(self) -> Updates:

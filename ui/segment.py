@@ -34,6 +34,7 @@ def wire_segment(desk: Desk, parts: Parts, model: gr.Dropdown) -> Actions:
         drawing(button.click, do.edited(operation), [parts.chosen, parts.name, *look])
     drawing(parts.name.submit, do.edited("rename"), [parts.chosen, parts.name, *look])
     drawing(parts.recolour.click, do.edited("recolour"), [parts.chosen, parts.color, *look])
+    drawing(parts.name_them.click, do.named, [parts.chosen, parts.words, *look])
     drawing(parts.undo.click, do.undone, look)
     for picture in (parts.segments, parts.overlay):
         on(picture.select, do.picked, [parts.chosen], [parts.chosen, parts.status], do.nothing, show_progress="hidden")

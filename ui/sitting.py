@@ -32,6 +32,7 @@ class Sitting:
         classes: granularity.
         crf: how strongly borders are refined, 0 to 2.
         seconds: that the last step took.
+        undone_at_once: how many of the latest edits belong together.
     """
 
     model: str
@@ -45,6 +46,7 @@ class Sitting:
     classes: int
     crf: float
     seconds: float
+    undone_at_once: int = 1
 
     @property
     def pixels(self) -> int:
@@ -126,7 +128,7 @@ def edit(sitting: Sitting, operation: str, labels: list[int], value: str = "") -
         segmenter = sitting.segmenter.split(groups[0])
     else:
         raise ValueError(operation)
-    return decode_again(replace(sitting, segmenter=segmenter), classes=sitting.classes, crf=sitting.crf)
+    return decode_again(replace(sitting, segmenter=segmenter, undone_at_once=1), classes=sitting.classes, crf=sitting.crf)
 
 
 def picked_color(text: str) -> str:
@@ -138,14 +140,15 @@ def picked_color(text: str) -> str:
 
 
 def undo(sitting: Sitting) -> Sitting:
-    """Take back the latest edit of this person.
+    """Take back the latest edit of this person, with those that belong to it.
 
     Raises:
         StegoError: there is none.
     """
     if not sitting.own_edits:
         raise StegoError("there is no change to undo")
-    return decode_again(replace(sitting, segmenter=sitting.segmenter.undo(1)), classes=sitting.classes, crf=sitting.crf)
+    undone = sitting.segmenter.undo(min(sitting.undone_at_once, sitting.own_edits))
+    return decode_again(replace(sitting, segmenter=undone, undone_at_once=1), classes=sitting.classes, crf=sitting.crf)
 
 
 def file_stem(name: str) -> str:

@@ -2,56 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
-import torch
 from job_parts import write_model
+from known_words import WORDS, KnownSentences, known_bridge, write_trees
 from live_server import running
-from torch.nn.functional import normalize
 
-import api.naming
 from api import ServiceSettings, create_app
 from api.jobs.settings import JobSettings
 from models.backbone import Backbone
-from models.text.bridge import Bridge, Calibration
 from stego_app.naming.bridge_tower import BridgeTower
 from stego_app.segmenter import Segmenter
-from stego_app.segmenter_file import read_segmenter, save_segmenter
-
-WORDS = ["road", "tree", "sky"]
-
-
-class Fixed:
-    """A sentence model: the n-th of `WORDS` is the n-th axis."""
-
-    fingerprint = "fixed"
-
-    def __init__(self, width: int) -> None:
-        self.width = width
-
-    def __call__(self, texts: Sequence[str]) -> torch.Tensor:
-        return torch.eye(self.width)[[WORDS.index(text) if text in WORDS else -1 for text in texts]]
 
 
 @pytest.fixture
 def served(tiny_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[httpx.Client, Path]]:
     width = tiny_backbone.dim
     (tmp_path / "models").mkdir()
-    old = write_model(tmp_path / "models" / "old.safetensors", tiny_backbone)
-    model = read_segmenter(old)
-    # Every cluster looks like a tree.
-    prototypes = np.zeros((len(model.shares), width), np.float32)
-    prototypes[:, 1] = 0.5
-    save_segmenter(tmp_path / "models" / "plants.safetensors", replace(model, prototypes=prototypes))
-    anchor = normalize(torch.ones(1, width), dim=1)
-    zeros = torch.zeros(width)
-    bridge = Bridge("any", "fixed", ("{}",), zeros, torch.eye(width), zeros, anchor, anchor, 1, Calibration(0.2, 0.5, 0.8, 0.5))
-    monkeypatch.setattr(api.naming, "_tower", lambda _fingerprint: BridgeTower(bridge, Fixed(width)))
+    write_model(tmp_path / "models" / "old.safetensors", tiny_backbone)
+    write_trees(tmp_path / "models" / "plants.safetensors", tiny_backbone)
+    tower = BridgeTower(known_bridge("any", width), KnownSentences(width))
+    monkeypatch.setattr("stego_app.naming.bridge_tower.embedded_tower", lambda _fingerprint: tower)
     settings = ServiceSettings(models=("default",), device="cpu", ui=False, crf_workers=0, jobs=JobSettings(models=tmp_path / "models"))
     with running(create_app(settings)) as url, httpx.Client(base_url=url, timeout=120) as client:
         yield client, tmp_path / "models"

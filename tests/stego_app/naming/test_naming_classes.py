@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from known_words import WORDS, KnownSentences, known_bridge
 from PIL import Image
 from torch.nn.functional import normalize
 from typer.testing import CliRunner
@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from models.backbone import Backbone
 from models.errors import StegoError
 from models.head import SegmentationHead
-from models.text.bridge import Bridge, Calibration, save_bridge
+from models.text.bridge import save_bridge
 from models.text.sentences import MiniLm
 from stego_app.cli import app
 from stego_app.clusters import ClusterModel
@@ -29,24 +29,6 @@ from stego_app.segmenter import Segmenter
 from stego_app.segmenter_file import SegmenterModel, SegmenterSettings, read_segmenter, save_segmenter
 
 FINE, WIDTH = 4, 192
-WORDS = ["road", "tree", "sky", "car"]
-
-
-class Fixed:
-    """A sentence model: the n-th of `WORDS` is the n-th axis, anything else the last."""
-
-    fingerprint = "fixed"
-
-    def __call__(self, texts: Sequence[str]) -> torch.Tensor:
-        axes = torch.eye(WIDTH)
-        return torch.stack([axes[WORDS.index(text)] if text in WORDS else axes[-1] for text in texts])
-
-
-def bridge(backbone: str) -> Bridge:
-    """Maps a token to itself, so that the n-th axis of patches is the n-th word."""
-    anchors = normalize(torch.ones(1, WIDTH), dim=1)
-    zeros = torch.zeros(WIDTH)
-    return Bridge(backbone, "fixed", ("{}",), zeros, torch.eye(WIDTH), zeros, anchors, anchors, 1, Calibration(0.2, 0.5, 0.8, 0.5))
 
 
 @pytest.fixture
@@ -77,9 +59,9 @@ def path(segmenter: Segmenter, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bridge_file(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(MiniLm, "load", classmethod(lambda _cls: Fixed()))
+    monkeypatch.setattr(MiniLm, "load", classmethod(lambda _cls: KnownSentences(WIDTH)))
     # The file keeps its backbone in half precision, which is another backbone to the last bit.
-    save_bridge(tmp_path / "bridge.safetensors", bridge(Segmenter.load(path).model.backbone.fingerprint), {})
+    save_bridge(tmp_path / "bridge.safetensors", known_bridge(Segmenter.load(path).model.backbone.fingerprint, WIDTH), {})
     return tmp_path / "bridge.safetensors"
 
 
@@ -90,7 +72,7 @@ def run(*arguments: object) -> tuple[int, str, BaseException | None]:
 
 def test_each_class_gets_its_word_or_none(segmenter: Segmenter, tiny_backbone: Backbone) -> None:
     words = parse_words(WORDS, where="words", unit="word")
-    found = name_classes(segmenter, words, BridgeTower(bridge(tiny_backbone.fingerprint), Fixed()))
+    found = name_classes(segmenter, words, BridgeTower(known_bridge(tiny_backbone.fingerprint, WIDTH), KnownSentences(WIDTH)))
     by_leaf = {segmenter.table().classes[entry.label].leaves: entry for entry in found}
     assert {leaves: entry.name for leaves, entry in by_leaf.items()} == {(0,): "tree", (1,): "road", (2,): "road", (3,): None}
     tree = by_leaf[(0,)]
@@ -100,7 +82,7 @@ def test_each_class_gets_its_word_or_none(segmenter: Segmenter, tiny_backbone: B
     assert tree.confidence == pytest.approx(chances[1] / chances.sum(), abs=1e-4)
     assert tree.candidates[0][0] == "tree"
     assert by_leaf[(3,)].shown == "none of these"
-    strict = name_classes(segmenter, words, BridgeTower(bridge(tiny_backbone.fingerprint), Fixed()), least=0.9999)
+    strict = name_classes(segmenter, words, BridgeTower(known_bridge(tiny_backbone.fingerprint, WIDTH), KnownSentences(WIDTH)), least=0.9999)
     assert all(entry.name is None for entry in strict)
 
 
@@ -191,7 +173,7 @@ def test_the_built_in_segmenter_needs_a_name_for_the_result(tmp_path: Path) -> N
 
 
 def test_a_bridge_for_another_backbone_is_refused(bridge_file: Path) -> None:
-    save_bridge(bridge_file, bridge("0123456789abcdef"), {})
+    save_bridge(bridge_file, known_bridge("0123456789abcdef", WIDTH), {})
     with pytest.raises(StegoError, match="fitted to the backbone 0123456789abcdef, the segmenter has feed; fit one"):
         BridgeTower.load(str(bridge_file), "feed")
     with pytest.raises(StegoError, match="tower 'glove': expected bridge"):
@@ -237,7 +219,9 @@ def test_a_patch_gets_the_word_that_it_looks_like(segmenter: Segmenter, tiny_bac
     encoded = replace(segmenter.encode(image), tokens=torch.eye(WIDTH)[[0, 1, 2, 3, 100] * 3 + [0]])
     monkeypatch.setattr(segmenter, "encode_many", lambda _images, **_options: [encoded])
     words = [Word(name, (name,)) for name in WORDS]
-    [maps] = PromptedSegmenter(segmenter, words, BridgeTower(bridge(tiny_backbone.fingerprint), Fixed())).class_probabilities([image])
+    [maps] = PromptedSegmenter(segmenter, words, BridgeTower(known_bridge(tiny_backbone.fingerprint, WIDTH), KnownSentences(WIDTH))).class_probabilities(
+        [image]
+    )
     assert maps.shape == (5, 4, 4)
     np.testing.assert_allclose(maps.sum(0), 1, rtol=1e-5)
     assert maps.argmax(0).ravel().tolist() == [0, 1, 2, 3, 4] * 3 + [0]
