@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -15,14 +16,14 @@ from stego_app.commands.runtime_option import RUNTIME
 
 if TYPE_CHECKING:
     from stego_app.labelling import LabelSettings
+    from stego_app.labelling.labeller import Engine
     from stego_app.labelling.segmenter import LabellingSegmenter
+    from stego_app.labelling.shard import Shard
     from stego_app.progress import Progress
     from stego_app.segmenter import Segmenter
 
 _IN = "Folders (sub-folders are followed), images, clips, zips of images, quoted patterns such as 'a/**/*.jpg', @list.txt (one image a line), or - for stdin."
 _OUT = " Last: the folder for results, OUT/labels/<same sub-path>.png (of a clip, a folder of its frames); or - for stdout."
-Prompts = tuple[list[str] | None, str]
-"""Words instead of clusters, and the tower that compares them with patches."""
 _FORMAT = "Also write voc, cvat-mask, cvat, coco, coco-instances, yolo, labelme, label-studio, geotiff or overlay. Repeatable."
 
 
@@ -49,13 +50,20 @@ def label(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of --fit; 0 if not given.")] = None,
     prompt: Annotated[list[str] | None, typer.Option(help="Classes from words: 'road', or 'road: street, asphalt'; 255 where none fits. Repeatable.")] = None,
     tower: Annotated[str, typer.Option(help="For --prompt: bridge (offline), a bridge file, or clip:NAME of open_clip.")] = "bridge",
+    engine: Annotated[str, typer.Option(help="local, or ray: over the machines of a Ray cluster; see docs/scale.md.")] = "local",
+    ray_address: Annotated[str | None, typer.Option(help="For --engine ray: HOST:PORT of a cluster; one of this machine's cores if not given.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Part I of N, beside others; then once without it, for the lists. See docs/scale.md.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option(help="Say what would be done; write nothing.")] = False,
     watch: Annotated[bool, typer.Option(help="Go on labelling what comes into the folders, until Ctrl-C.")] = False,
 ) -> None:
     """Label images and video clips. Run it again after an interruption: only what is left is done."""
     from stego_app.labelling import LabelSettings
     from stego_app.labelling.inputs import is_stdin
+    from stego_app.labelling.shard import Shard
     from stego_app.progress import terminal_progress
+    from stego_app.runtime.extras import require
 
     if fit and model is not None:
         raise StegoError("--fit finds its own classes and --model brings some: give one of the two")
@@ -63,11 +71,23 @@ def label(
         raise StegoError("--seed belongs to --fit: labelling with a model draws nothing at random")
     if prompt and (fit or classes is not None or confidence or abstain is not None):
         raise StegoError("--prompt brings its own classes and tells no confidence: it does not go with --fit, --classes, --confidence or --abstain")
+    if engine not in ("local", "ray"):
+        raise StegoError(f"--engine {engine}: expected local or ray")
+    if ray_address is not None and engine != "ray":
+        raise StegoError("--ray-address belongs to --engine ray")
     if abstain is not None and not 0 <= abstain <= 1:
         raise StegoError(f"--abstain {abstain}: expected 0 to 1")
     sources, out = [*paths[:-1], *(f"@{path}" for path in lists or [])], paths[-1]
     if not sources:
         raise StegoError(f"{out}: only one path given; expected input and output, e.g. stego label photos/ out/")
+    streams = is_stdin(out) or any(is_stdin(source) for source in sources)
+    if engine == "ray":
+        if fit or watch or streams:
+            raise StegoError("--engine ray labels files with a model that all machines can read: not with --fit (see `stego train`), --watch or streams (-)")
+        require("ray", extra="ray")
+    part = None if shard is None else Shard.parse(shard)
+    if part is not None and (fit or watch or dry_run or formats or streams):
+        raise StegoError("--shard labels a part with a model: --fit, --watch, --dry-run, --format and streams (-) belong to a run of the whole")
     settings = LabelSettings(
         classes=classes,
         crf=crf,
@@ -84,17 +104,17 @@ def label(
         batch_size=batch_size,
         jobs=jobs,
     )
-    streams = is_stdin(out) or any(is_stdin(source) for source in sources)
     if (streams and (fit or watch or dry_run)) or (watch and (fit or dry_run)):
         raise StegoError("--fit, --watch, --dry-run and streams (-) do not go together")
     with terminal_progress() as progress:
         if streams:
-            _stream(sources, out, formats or [], _prompted(_load(model, device, runtime), prompt, tower), settings)
+            _stream(sources, out, formats or [], _open(model, device, runtime, prompt, tower), settings)
         elif watch:
-            _watch(sources, Path(out), _prompted(_load(model, device, runtime), prompt, tower), settings, progress)
+            _watch(sources, Path(out), _open(model, device, runtime, prompt, tower), settings, progress)
         else:
             options = {"classes": classes, "resolution": resolution, "device": device, "runtime": runtime, "seed": seed or 0, "progress": progress}
-            _run(sources, Path(out), None if fit else model or "default", options, settings, dry_run=dry_run, prompts=(prompt, tower))
+            opened = None if fit else partial(_open, model, device, runtime, prompt, tower)
+            _run(sources, Path(out), opened, options, settings, dry_run=dry_run, ray=(ray_address, device != "cpu") if engine == "ray" else None, shard=part)
 
 
 def _load(model: str | None, device: str, runtime: str | None) -> Segmenter:
@@ -103,8 +123,9 @@ def _load(model: str | None, device: str, runtime: str | None) -> Segmenter:
     return Segmenter.load(model or "default", device=device, runtime=runtime, tell=lambda line: typer.echo(f"stego: {line}", err=True))
 
 
-def _prompted(segmenter: Segmenter, prompts: Sequence[str] | None, tower: str) -> LabellingSegmenter:
-    """``segmenter``, or where there are prompts one whose classes are these words."""
+def _open(model: str | None, device: str, runtime: str | None, prompts: Sequence[str] | None, tower: str) -> LabellingSegmenter:
+    """The segmenter of a model, or where there are prompts one whose classes are these words."""
+    segmenter = _load(model, device, runtime)
     if not prompts:
         return segmenter
     from stego_app.naming.prompted import PromptedSegmenter
@@ -116,17 +137,26 @@ def _prompted(segmenter: Segmenter, prompts: Sequence[str] | None, tower: str) -
 
 
 def _run(
-    sources: Sequence[str], out: Path, model: str | None, options: Mapping[str, object], settings: LabelSettings, *, dry_run: bool, prompts: Prompts
+    sources: Sequence[str],
+    out: Path,
+    opened: Callable[[], LabellingSegmenter] | None,
+    options: Mapping[str, object],
+    settings: LabelSettings,
+    *,
+    dry_run: bool,
+    ray: tuple[str | None, bool] | None,
+    shard: Shard | None,
 ) -> None:
-    """Label, or say what would be; ``model`` None to find classes first."""
+    """Label, or say what would be; ``opened`` None to find classes first; ``ray``: a cluster's address, and whether GPUs are wanted."""
     from stego_app.labelling.export import check_formats
     from stego_app.labelling.folder import label_images, survey_images
+    from stego_app.labelling.labeller import label_here
     from stego_app.labelling.names import plan_inputs
     from stego_app.labelling.stills import pictures
 
     plans = plan_inputs(sources, out)
     check_formats(settings.formats)
-    if model is None:
+    if opened is None:
         # What is planned is what is fitted: results of an earlier run inside the folder are no input.
         if any(plan.image.member for plan in plans):
             raise StegoError(f"{sources[0]}: --fit reads images more than once and needs them unpacked; expected files, not a zip")
@@ -139,7 +169,7 @@ def _run(
         with TemporaryDirectory(prefix="stego-") as stills:
             segmenter = Segmenter.fit(pictures(plans, Path(stills)), **options)  # type: ignore[arg-type]  # one set of options for both
     else:
-        segmenter = _prompted(_load(model, str(options["device"]), str(options["runtime"]) if options["runtime"] else None), *prompts)
+        segmenter = opened()
     if dry_run:
         left = survey_images(plans, out, segmenter, settings)
         for plan in left:
@@ -147,7 +177,12 @@ def _run(
         before = f"; {len(plans) - len(left)} were done before" if len(left) < len(plans) else ""
         typer.echo(f"would label {len(left)} of {len(plans)} images{before}{_also(out, settings)}; nothing was written")
         return
-    summary = label_images(plans, out, segmenter, settings, options["progress"])  # type: ignore[arg-type]
+    engine: Engine = label_here
+    if ray is not None and opened is not None:
+        from stego_app.labelling.cluster import RayEngine
+
+        engine = RayEngine(opened, *ray)
+    summary = label_images(plans, out, segmenter, settings, options["progress"], engine=engine, shard=shard)  # type: ignore[arg-type]
     typer.echo(str(summary))
     if summary.failed:
         raise typer.Exit(1)

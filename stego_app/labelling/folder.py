@@ -20,6 +20,7 @@ from stego_app.labelling.manifest import Entry, Manifest, Unwritten, read_entrie
 from stego_app.labelling.names import Plan, other_names, plan_folder
 from stego_app.labelling.segmenter import LabellingSegmenter
 from stego_app.labelling.settings import LabelSettings
+from stego_app.labelling.shard import Shard
 from stego_app.labelling.summary import Doubt, LabelSummary, write_classes, write_confidence, write_failures
 from stego_app.progress import Progress, silent
 
@@ -37,6 +38,7 @@ def label_images(
     progress: Progress = silent,
     known: frozenset[str] = frozenset(),
     engine: Engine = label_here,
+    shard: Shard | None = None,
 ) -> LabelSummary:
     """Write a label map for every image of ``plans`` to ``out``.
 
@@ -54,6 +56,8 @@ def label_images(
         progress: called as ``progress("labelling", done, total)``.
         known: names of images whose bytes are known to be those of the manifest, so that they need not be read.
         engine: what labels the images that are left.
+        shard: the part of ``plans`` to label, beside other processes that do other parts; no lists and no formats are then written. None for all,
+            to be called when the parts have ended: what they did is gathered, and listed.
 
     Raises:
         MissingConfidenceError: confidence is asked of a segmenter that cannot tell it.
@@ -63,6 +67,8 @@ def label_images(
     asked = check_formats(options.formats)
     run = _begin(plans, out, segmenter, options, progress)
     started = time.monotonic()
+    if shard is not None:
+        return _label_part([plan for plan in plans if shard.takes(plan.name)], run, shard, engine, started)
     with Manifest(out) as manifest:
         run.ledger.manifest = manifest
         remove_leftovers(out)
@@ -80,6 +86,15 @@ def label_images(
     done = len(left) - len(run.failures)
     doubtful = tuple(run.doubtful(plans)) if options.asks_confidence else ()
     return LabelSummary(out, done, len(plans) - len(left), tuple(run.failures.items()), time.monotonic() - started, doubtful, written, tuple(run.clips))
+
+
+def _label_part(plans: Sequence[Plan], run: _Run, shard: Shard, engine: Engine, started: float) -> LabelSummary:
+    with Manifest(run.out, shard.manifest) as manifest:
+        run.ledger.manifest = manifest
+        left = run.ledger.what_is_left(plans, run.progress)
+        run.label(left, engine)
+    done, seconds = len(left) - len(run.failures), time.monotonic() - started
+    return LabelSummary(run.out, done, len(plans) - len(left), tuple(run.failures.items()), seconds, clips=tuple(run.clips), shard=shard.manifest)
 
 
 def survey_images(plans: Sequence[Plan], out: Path, segmenter: LabellingSegmenter, settings: LabelSettings) -> list[Plan]:

@@ -12,6 +12,8 @@ from typing import Any, Self
 from stego_app.atomic import output_error, write_bytes
 
 NAME = "manifest.jsonl"
+PARTS = "manifest.*-of-*.jsonl"
+"""Those of shards; see `stego_app.labelling.shard`."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,20 @@ class Entry:
 class Manifest:
     """The latest entry of each image; new ones are appended to the file at once, so that a killed run loses none.
 
-    Opening drops lines that were superseded, and one that was cut short.
+    Opening drops lines that were superseded, and one that was cut short. Where ``name`` is that of the whole folder, what shards have done goes into it.
     """
 
-    def __init__(self, out: Path) -> None:
-        self.path = out / NAME
-        self.entries, lines = _read(self.path)
-        if lines != len(self.entries) or (lines and not self.path.read_bytes().endswith(b"\n")):
-            write_bytes(self.path, "".join(_line(entry) for entry in self.entries.values()).encode())
+    def __init__(self, out: Path, name: str = NAME) -> None:
+        self.path = out / name
+        own, lines = _read(self.path)
+        self.entries = {**read_entries(out), **own}
+        parts = sorted(out.glob(PARTS)) if name == NAME else []
+        if parts:
+            self.entries = own = read_entries(out)
+        if parts or lines != len(own) or (lines and not self.path.read_bytes().endswith(b"\n")):
+            write_bytes(self.path, "".join(_line(entry) for entry in own.values()).encode())
+        for part in parts:
+            part.unlink(missing_ok=True)
         try:
             out.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -100,7 +108,10 @@ class Unwritten:
 
 def read_entries(out: Path) -> dict[str, Entry]:
     """The latest entry of each image in an output folder; none where there is no manifest. Nothing is changed."""
-    return _read(out / NAME)[0]
+    entries = _read(out / NAME)[0]
+    for part in sorted(out.glob(PARTS)):  # later than the whole folder's, which takes them in when it is opened
+        entries |= _read(part)[0]
+    return entries
 
 
 def _line(entry: Entry) -> str:

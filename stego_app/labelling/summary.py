@@ -37,6 +37,7 @@ class LabelSummary:
     """Counts of a run, each failure as (image, reason), and each image with its scores, the least to be trusted first, if asked for.
 
     ``written``: what was made anew in other formats. ``clips``: a few words on each video clip that was labelled.
+    ``shard``: of a part of a run, the file that says what it did.
     """
 
     out: Path
@@ -47,6 +48,7 @@ class LabelSummary:
     doubtful: tuple[Doubt, ...] = ()
     written: tuple[Path, ...] = ()
     clips: tuple[str, ...] = ()
+    shard: str = ""
 
     @property
     def failed(self) -> int:
@@ -74,7 +76,7 @@ class LabelSummary:
         if self.failed:
             image, reason = self.failures[0]
             first = reason if image in reason else f"{image}: {reason}"
-            text += f"; {self.failed} failed, see {self.out / FAILURES} (first: {first})"
+            text += f"; {self.failed} failed, see {self.out / (self.shard or FAILURES)} (first: {first})"
         return text
 
 
