@@ -3,10 +3,11 @@
 usage: python benchmarks/adaptation.py --data CAMVID --out FOLDER [--rows frozen,neco/last:2,...] [--segment]
 
 CAMVID has the layout that `stego eval` reads. Each row adapts to every third frame of train with `stego pretrain METHOD --init default
---tune TUNE` in a process of its own on one thread (its peak memory is the row's), then its backbone is probed as `stego probe` does:
-k-means and a linear classifier, learnt on frames of train, scored on frames of val. With --segment, `stego train` on the same frames and
-`stego eval` on val give the product's own classes too. Nothing is chosen by these scores: settings are the same for all rows. Run again, it
-goes on where it was stopped: finished rows are kept in FOLDER, an unfinished one continues from its checkpoint.
+--tune TUNE` in a process of its own on one thread (its peak memory is the row's). Then patches of frames of val are scored by k-means of
+the patches of frames of train, matched to the classes on val, and by a linear classifier trained on them with labels. With --segment,
+`stego train` on the same frames and `stego eval` on val give the product's own classes too. Nothing is chosen by these scores: settings are
+the same for all rows. Run again, it goes on where it was stopped: finished rows are kept in FOLDER, an unfinished one continues from its
+checkpoint.
 """
 
 from __future__ import annotations
@@ -20,11 +21,17 @@ import sys
 import time
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+if TYPE_CHECKING:
+    import torch
+
+    from models.backbone import Backbone
+
+VOID = 255
 ROWS = ("frozen", "neco/all", "neco/last:2", "neco/lora", "dinov2/all", "dinov2/last:2", "dinov2/lora")
 # Few local crops: each is another forward pass.
 METHOD_OPTIONS: dict[str, dict[str, Any]] = {"dinov2": {"local_crops": 2}}
@@ -66,23 +73,50 @@ def adapt(row: str, options: argparse.Namespace) -> None:
 
 
 def score(row: str, options: argparse.Namespace) -> None:
-    """Probe the row's backbone, and write its scores."""
+    """Score patches of frames of val by what frames of train teach: k-means of several seeds and one linear classifier."""
+    import numpy as np
     import torch
+    from torch.nn.functional import normalize
 
     from models.backbone_sources import load_backbone
-    from pretrain.probe.dense import dense_scores, dense_split
-    from stego_app.progress import silent
+    from stego_app.discovery.codebook import nearest_codes, spherical_kmeans
+    from stego_app.evaluation import accumulate, hungarian_scores, matched_scores
+    from stego_app.evaluation.linear_probe import fit_linear_probe
 
     torch.set_num_threads(1)
-    split = dense_split(options.data, "camvid", None, options.limit)
-    assert split is not None  # CamVid has labels
     backbone = load_backbone("default" if row == "frozen" else str(backbone_of(row, options)))
-    found = [
-        dense_scores(split, backbone, resolution=options.resolution, device="cpu", seed=seed, cache=options.out / "cache", progress=silent)
-        for seed in range(options.seeds)
-    ]
-    scores = {"kmeans": [one.kmeans.miou for one in found], "linear": [one.linear.miou for one in found]}
-    file_of(row, "scores", options).write_text(json.dumps(scores))
+    (train, taught, names), (val, truth, _) = (patches(split, backbone, options) for split in ("train", "val"))
+    count = len(names)
+    clusters = []
+    for seed in range(options.seeds):
+        centroids = spherical_kmeans(normalize(train, dim=1), count, np.random.default_rng(seed), iterations=20, starts=3)
+        found = nearest_codes(normalize(val, dim=1), centroids).numpy()
+        clusters.append(hungarian_scores(accumulate(found, truth.numpy(), count, count), names).miou)
+    known = taught != VOID
+    probe = fit_linear_probe(train[known], taught[known], count)
+    answers = probe.logits(val).argmax(dim=1).numpy()
+    linear = matched_scores(accumulate(answers, truth.numpy(), count, count), np.arange(count), names).miou
+    file_of(row, "scores", options).write_text(json.dumps({"kmeans": clusters, "linear": linear}))
+
+
+def patches(split: str, backbone: Backbone, options: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
+    """Tokens (n, C) of ``--limit`` frames of ``split``, the class (n,) at each patch's centre, and the classes' names."""
+    import torch
+
+    from stego_app.data import open_dataset
+    from stego_app.data.dataset import evenly
+    from stego_app.features import FeatureCache
+
+    found = open_dataset(options.data, split=split, layout="camvid")
+    samples = {sample.image: sample for sample in evenly(found.labelled, options.limit)}
+    cache = FeatureCache.build(list(samples), backbone, resolution=options.resolution, device="cpu", folder=options.out / "cache")
+    tokens, labels = [], []
+    for index, path in enumerate(cache.paths):
+        label = torch.from_numpy(found.read_label(samples[path]).astype("int64"))
+        rows, columns = ((torch.arange(count) + 0.5) / count * side for count, side in zip(cache.grid(index), label.shape, strict=True))
+        tokens.append(torch.from_numpy(cache.tokens(index).astype("float32")))
+        labels.append(label[rows.long()][:, columns.long()].flatten())
+    return torch.cat(tokens), torch.cat(labels), tuple(found.class_names or ())
 
 
 def segment(row: str, options: argparse.Namespace) -> None:
@@ -121,16 +155,11 @@ def table(rows: list[str], options: argparse.Namespace) -> str:
         if row != "frozen":
             costs = json.loads(file_of(row, "costs", options).read_text())
             cells = [f"{trained(row):.2f}", f"{costs['cpu'] / 60:.1f}", f"{costs['wall'] / 60:.1f}", f"{costs['peak']:.0f}"]
-        cells += [spread(scores["kmeans"]), spread(scores["linear"])]
+        cells += [f"{mean(scores['kmeans']):.1f} ± {stdev(scores['kmeans']):.1f}", f"{scores['linear']:.1f}"]
         segments = file_of(row, "segment", options)
         cells.append(f"{json.loads(segments.read_text())['scores']['hungarian']['miou']:.1f}" if segments.exists() else "–")
         lines.append("| " + " | ".join([row.replace("/", ", "), *cells]) + " |")
     return "\n".join(lines)
-
-
-def spread(values: list[float]) -> str:
-    """Mean ± deviation over seeds."""
-    return f"{mean(values):.1f} ± {stdev(values) if len(values) > 1 else 0:.1f}"
 
 
 def trained(row: str) -> float:
@@ -154,7 +183,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=3, help="one training frame in so many is adapted to")
     parser.add_argument("--limit", type=int, default=60, help="frames of train and of val that are probed")
     parser.add_argument("--resolution", type=int, default=224, help="short side at which frames are probed and segmented")
-    parser.add_argument("--seeds", type=int, default=3, help="of the probes")
+    parser.add_argument("--seeds", type=int, default=5, help="of k-means, 2 or more")
     parser.add_argument("--segment", action="store_true", help="also stego train and stego eval")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     options = parser.parse_args()
