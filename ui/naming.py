@@ -8,6 +8,9 @@ from models.errors import StegoError
 from stego_app.naming.words import Word, parse_words
 from ui.sitting import Sitting, decode_again
 
+SHOWN = 8
+"""Names told of at most."""
+
 
 def typed_words(text: str) -> list[Word]:
     """The words of a text box: a line each, or with commas between them; ``road: street, asphalt`` on a line gives other ways to say one.
@@ -39,8 +42,9 @@ def name_from_words(sitting: Sitting, labels: list[int], text: str) -> tuple[Sit
     found = name_classes(segmenter, words, embedded_tower(segmenter.model.backbone.fingerprint), classes=sitting.classes)
     asked = [entry for entry in found if not labels or entry.label in labels]
     names = [(entry.label, entry.name) for entry in asked if entry.name is not None]
-    told = f"{len(names)} of {len(asked)} classes named" if names else "None of these words fits: the classes keep their names"
     if not names:
-        return sitting, told
+        return sitting, "None of these words fits: the classes keep their names"
+    given = list(dict.fromkeys(name for _, name in names))
+    told = f"{len(names)} of {len(asked)} classes named: {', '.join(given[:SHOWN])}{' …' if len(given) > SHOWN else ''}"
     named = replace(sitting, segmenter=rename_classes(segmenter, names, sitting.classes), undone_at_once=len(names))
     return decode_again(named, classes=sitting.classes, crf=sitting.crf), told

@@ -35,7 +35,7 @@ def desk(tiny_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_all_classes_get_the_word_that_fits_and_one_undo_takes_the_names_back(desk: Desk) -> None:
     before = desk.need("tab").segmentation.names
     sitting, told = desk.name("tab", [], "road, tree, sky")
-    assert told == "3 of 3 classes named"
+    assert told == "3 of 3 classes named: tree"
     assert list(sitting.segmentation.names) == ["tree 1", "tree 2", "tree 3"]
     assert sitting.own_edits == 3
     assert desk.undo("tab").segmentation.names == before
@@ -44,7 +44,7 @@ def test_all_classes_get_the_word_that_fits_and_one_undo_takes_the_names_back(de
 
 def test_chosen_classes_alone_are_named_and_later_edits_are_undone_one_by_one(desk: Desk) -> None:
     sitting, told = desk.name("tab", [1], "road\ntree: oak, birch\nsky")
-    assert told == "1 of 1 classes named"
+    assert told == "1 of 1 classes named: tree"
     assert sitting.segmentation.names[1] == "tree"
     desk.name("tab", [], "road, tree")
     desk.edit("tab", "rename", [0], "hedge")
