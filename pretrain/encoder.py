@@ -105,8 +105,8 @@ class Encoder(nn.Module):
         if known is not None:
             return known
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.trunk):
-            tokens = self.network.norm_pre(self.vit.preprocess(self.normalise(images), mask=mask, idx_keep=keep))
-            tokens = self.network.blocks[: self.trunk](tokens)
+            prepared = self.network.norm_pre(self.vit.preprocess(self.normalise(images), mask=mask, idx_keep=keep))
+            tokens: torch.Tensor = self.network.blocks[: self.trunk](prepared)
         if whole:
             self.memory.keep(images, tokens)
         return tokens
