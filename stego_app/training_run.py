@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,6 +34,7 @@ from stego_app.report.training_report import Histograms, TrainingReport, write_r
 from stego_app.segmentation import MAX_CLASSES
 from stego_app.segmenter import Segmenter
 from stego_app.segmenter_file import SegmenterModel, SegmenterSettings, save_segmenter
+from stego_app.shard import Shard
 from stego_app.training.calibration import PairHistograms, choose_shifts
 from stego_app.training.collapse import find_collapse
 from stego_app.training.fine_clusters import split_classes
@@ -140,6 +141,20 @@ def train_segmenter(config: TrainConfig, out: Path, *, report: Path | None = Non
     explanation = _explanation(config, segmenter, dataset, cache, found, out, progress)
     page = _report(config, segmenter, dataset, cache, found, explanation, warnings, report or out.with_suffix(".report"), progress)
     return TrainResult(out, page, found.clusters.classes, len(model.shares), [*warnings, *found.notes, *short_lines(explanation.sections)])
+
+
+def compute_features(config: TrainConfig, shard: Shard, progress: Progress = silent) -> tuple[int, int]:
+    """Put the features of one part of ``config.data`` into the cache, for a training that then finds them; returns how many there are, and of how many images.
+
+    Parts may be computed at the same time, by processes or machines that share the cache's folder.
+
+    Raises:
+        StegoError: see `train_segmenter`.
+    """
+    dataset = open_dataset(config.data, split=config.split, layout=config.layout, labels=config.labels)
+    part = replace(dataset, samples=[sample for sample in dataset.samples if shard.takes(sample.key)])
+    found = len(_features(config, part, load_backbone(config.backbone, config.block), progress)) if part.samples else 0
+    return found, len(dataset.samples)
 
 
 def fit_clusters(config: TrainConfig, images: Sequence[Path], progress: Progress = silent) -> SegmenterModel:

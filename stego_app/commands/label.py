@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from stego_app.labelling import LabelSettings
     from stego_app.labelling.labeller import Engine
     from stego_app.labelling.segmenter import LabellingSegmenter
-    from stego_app.labelling.shard import Shard
     from stego_app.progress import Progress
     from stego_app.segmenter import Segmenter
+    from stego_app.shard import Shard
 
 _IN = "Folders (sub-folders are followed), images, clips, zips of images, quoted patterns such as 'a/**/*.jpg', @list.txt (one image a line), or - for stdin."
 _OUT = " Last: the folder for results, OUT/labels/<same sub-path>.png (of a clip, a folder of its frames); or - for stdout."
@@ -61,9 +61,9 @@ def label(
     """Label images and video clips. Run it again after an interruption: only what is left is done."""
     from stego_app.labelling import LabelSettings
     from stego_app.labelling.inputs import is_stdin
-    from stego_app.labelling.shard import Shard
     from stego_app.progress import terminal_progress
     from stego_app.runtime.extras import require
+    from stego_app.shard import Shard
 
     if fit and model is not None:
         raise StegoError("--fit finds its own classes and --model brings some: give one of the two")

@@ -30,13 +30,17 @@ def train(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for cached features; the user's cache folder if not given.")] = None,
     report: Annotated[Path | None, typer.Option(help="Folder of the report; beside OUT if not given.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only compute the features of part I of N, beside others that share the cache. See docs/scale.md.")
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="name=value for any setting. Repeatable.")] = None,
 ) -> None:
     """Find the classes of a data set and train a segmenter for them. Needs no labels and no tuning."""
     from stego_app.progress import terminal_progress
     from stego_app.settings import load_settings
-    from stego_app.training_run import TrainConfig, train_segmenter
+    from stego_app.shard import Shard
+    from stego_app.training_run import TrainConfig, compute_features, train_segmenter
 
     if classes is not None and classes != "auto" and not classes.isdigit():
         raise StegoError(f"--classes {classes}: expected a number or 'auto'")
@@ -58,6 +62,12 @@ def train(
         "cache": str(cache) if cache else None,
     }
     settings = load_settings(TrainConfig, file=config, overrides=set_ or [], fields=given)
+    if shard is not None:
+        part = Shard.parse(shard)
+        with terminal_progress() as progress:
+            found, images = compute_features(settings, part, progress)
+        typer.echo(f"part {shard}: {found} features of {images} images are cached; when all parts are, run the same command without --shard")
+        return
     with terminal_progress() as progress:
         result = train_segmenter(settings, out, report=report or out.with_suffix(".report"), progress=progress)
     for line in result.findings:

@@ -20,9 +20,9 @@ from stego_app.labelling.manifest import Entry, Manifest, Unwritten, read_entrie
 from stego_app.labelling.names import Plan, other_names, plan_folder
 from stego_app.labelling.segmenter import LabellingSegmenter
 from stego_app.labelling.settings import LabelSettings
-from stego_app.labelling.shard import Shard
 from stego_app.labelling.summary import Doubt, LabelSummary, write_classes, write_confidence, write_failures
 from stego_app.progress import Progress, silent
+from stego_app.shard import Shard
 
 
 def label_folder(source: Path, out: Path, segmenter: LabellingSegmenter, settings: LabelSettings | None = None, progress: Progress = silent) -> LabelSummary:

@@ -13,7 +13,7 @@ from stego_app.atomic import output_error, write_bytes
 
 NAME = "manifest.jsonl"
 PARTS = "manifest.*-of-*.jsonl"
-"""Those of shards; see `stego_app.labelling.shard`."""
+"""Those of shards; see `stego_app.shard`."""
 
 
 @dataclass(frozen=True)

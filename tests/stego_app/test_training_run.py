@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -319,6 +320,20 @@ def test_outputs_that_cannot_be_written_are_one_line(
     assert str(blocked) in capsys.readouterr().err
     assert train(monkeypatch, image_folder, blocked / "t.safetensors", backbone_file, "--classes", 3) == 2
     assert str(blocked) in capsys.readouterr().err
+
+
+def test_features_computed_in_parts_are_found_by_the_training(
+    image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = []
+    for number in (1, 2, 3):
+        assert train(monkeypatch, image_folder, tmp_path / "t.safetensors", backbone_file, "--cache", tmp_path / "cache", "--shard", f"{number}/3") == 0
+        counts.append(int(re.search(rf"part {number}/3: (\d) features of 6 images are cached", capsys.readouterr().out)[1]))  # type: ignore[index]
+    assert sum(counts) == 6
+    assert not (tmp_path / "t.safetensors").exists()
+    monkeypatch.setattr("stego_app.features.cache.extract_features", None)  # nothing is left to be computed
+    assert train(monkeypatch, image_folder, tmp_path / "t.safetensors", backbone_file, "--classes", 3, "--cache", tmp_path / "cache") == 0
+    assert Segmenter.load(tmp_path / "t.safetensors").default_classes == 3
 
 
 def test_more_classes_than_the_segmenter_has(image_folder: Path, backbone_file: Path) -> None:

@@ -19,7 +19,7 @@ from stego_app.cli import app
 from stego_app.labelling import LabelSummary, label_folder, label_images
 from stego_app.labelling.manifest import read_entries
 from stego_app.labelling.names import plan_folder
-from stego_app.labelling.shard import Shard
+from stego_app.shard import Shard
 
 
 def part(source: Path, out: Path, number: int, count: int) -> LabelSummary:
