@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from models.errors import StegoError
+from pretrain.across import share_batch_statistics
 from pretrain.batches import Share
 from pretrain.health import Health, collapsed, measure
 from pretrain.material import MakeBatches, Material, Watched
@@ -34,6 +35,7 @@ class Pretraining(lightning.LightningModule):  # type: ignore[misc] # lightning 
 
     def __init__(self, method: Pretext, config: PretrainConfig, steps: int, material: Material) -> None:
         super().__init__()
+        share_batch_statistics(method)
         self.method = method
         self.average = Teacher(method.encoder) if config.ema and not method.has_teacher else None
         self.config = config

@@ -8,6 +8,7 @@ from lightly.loss import BarlowTwinsLoss
 from lightly.models.modules import BarlowTwinsProjectionHead
 from pydantic import Field
 
+from pretrain.across import whole_batch
 from pretrain.batches import Batch, ViewPlan
 from pretrain.encoder import Encoder
 from pretrain.methods.base import Defaults, Method, Setting, Step, full_precision
@@ -35,7 +36,8 @@ class BarlowTwins(Method):
         super().__init__(encoder, setting)
         options = setting.options
         self.head = BarlowTwinsProjectionHead(encoder.dim, options.projection, options.projection)
-        self.criterion = BarlowTwinsLoss(lambda_param=options.redundancy, gather_distributed=True)
+        # Not gathered there: lightly would take each process's own means and deviations.
+        self.criterion = BarlowTwinsLoss(lambda_param=options.redundancy)
 
     @classmethod
     def plan(cls, config: PretrainConfig, options: Any) -> ViewPlan:
@@ -44,5 +46,5 @@ class BarlowTwins(Method):
     def forward(self, batch: Batch) -> Step:
         projected = self.head(self.pooled(batch.views.flatten(0, 1)))
         with full_precision(projected):
-            loss = self.criterion(*projected.float().chunk(2))
+            loss = self.criterion(*(whole_batch(view) for view in projected.float().chunk(2)))
         return Step(loss, {})

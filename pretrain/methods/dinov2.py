@@ -8,8 +8,9 @@ import torch
 from lightly.loss import KoLeoLoss
 from lightly.loss.swav_loss import sinkhorn
 from pydantic import Field
-from torch import nn
+from torch import distributed, nn
 
+from pretrain.across import several_processes
 from pretrain.batches import Batch, ViewPlan
 from pretrain.encoder import Encoder
 from pretrain.health import entropy_share
@@ -134,7 +135,10 @@ def centred(logits: torch.Tensor, temperature: float, iterations: int) -> torch.
 
     Logits (N, K) to probabilities (N, K) whose rows sum to 1 and whose columns nearly to N / K.
     """
-    answers: torch.Tensor = sinkhorn(logits - logits.max(), iterations=iterations, epsilon=temperature, gather_distributed=True)
+    largest = logits.max()  # of all processes: each image's answers are compared with those of the others
+    if several_processes():
+        distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+    answers: torch.Tensor = sinkhorn(logits - largest, iterations=iterations, epsilon=temperature, gather_distributed=True)
     return answers
 
 
