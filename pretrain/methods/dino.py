@@ -19,7 +19,7 @@ from pretrain.methods.base import Defaults, Method, Setting, Step, auto_prototyp
 from pretrain.methods.common import MomentumOptions, MultiCropOptions, multi_crop
 from pretrain.methods.sharpening import Sharpening, center_momentum, start_center
 from pretrain.methods.teacher import Teacher
-from pretrain.schedules import teacher_momentum
+from pretrain.schedules import linear_warmup, teacher_momentum
 from pretrain.settings import PretrainConfig
 
 
@@ -69,7 +69,7 @@ class Dino(Method):
         self.head = prototype_head(encoder.dim, options, self.count)
         self.teacher = Teacher(encoder)
         self.teacher_head = Teacher(self.head, prototype_head(encoder.dim, options, self.count))
-        self.sharpening = Sharpening(options)
+        self.sharpening = Sharpening(options.teacher_temperature, options.most_entropy)
         self.center_momentum = center_momentum(options.center_momentum, teacher_momentum(options.momentum, setting.steps, 0))
         self.criterion = DINOLoss(self.count, student_temp=options.student_temperature, center_momentum=self.center_momentum)
 
@@ -99,7 +99,7 @@ class Dino(Method):
     def look_at(self, wanted: torch.Tensor) -> dict[str, float]:
         """The temperature for the teacher's logits ``wanted`` (N, K), and how even its answers then are."""
         start_center(self.criterion.center, wanted)
-        temperature = self.sharpening.temperature(self.clock.progress)
+        temperature = self.sharpening.temperature(published_temperature(self.settings, self.clock.progress))
         return {**teacher_logs(wanted - self.criterion.center[0], temperature), "teacher_temperature": temperature}
 
     def before_step(self) -> None:
@@ -120,6 +120,11 @@ def check_views(options: Any) -> None:
     """
     if options.teacher_temperature >= options.student_temperature or options.teacher_start >= options.student_temperature:
         raise StegoError("options 'teacher_start' and 'teacher_temperature': expected less than 'student_temperature', or the teacher sharpens nothing")
+
+
+def published_temperature(options: Any, progress: float) -> float:
+    """The teacher's temperature by the paper's schedule, where ``progress`` in [0, 1] of the run is done."""
+    return linear_warmup(options.teacher_start, options.teacher_temperature, progress, options.temperature_warmup)
 
 
 def freeze_last_layer(head: Any) -> None:

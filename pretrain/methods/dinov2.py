@@ -6,17 +6,16 @@ from typing import Any
 
 import torch
 from lightly.loss import KoLeoLoss
-from lightly.loss.swav_loss import sinkhorn
 from pydantic import Field
-from torch import distributed, nn
+from torch import nn
 
-from pretrain.across import several_processes
 from pretrain.batches import Batch, ViewPlan
 from pretrain.encoder import Encoder
 from pretrain.health import entropy_share
+from pretrain.methods.assignments import centred, crossed
 from pretrain.methods.base import Defaults, Method, Setting, Step, auto_prototypes, full_precision
 from pretrain.methods.common import multi_crop
-from pretrain.methods.dino import check_views, freeze_last_layer, prototype_head
+from pretrain.methods.dino import check_views, freeze_last_layer, prototype_head, published_temperature
 from pretrain.methods.ibot import IbotOptions, block_mask
 from pretrain.methods.sharpening import Sharpening
 from pretrain.methods.teacher import Teacher
@@ -62,7 +61,7 @@ class DinoV2(Method):
         self.heads = nn.ModuleDict({kind: prototype_head(encoder.dim, options, count) for kind in ("image", "patch")})
         self.teacher = Teacher(encoder)
         self.teacher_heads = nn.ModuleDict({kind: Teacher(head, prototype_head(encoder.dim, options, count)) for kind, head in self.heads.items()})
-        self.sharpening = Sharpening(options)
+        self.sharpening = Sharpening(options.teacher_temperature, options.most_entropy)
         self.koleo = KoLeoLoss()
 
     @classmethod
@@ -92,7 +91,7 @@ class DinoV2(Method):
         cls = whole[:, 0]
         found = [*image_head(cls).chunk(2), *(image_head(small[:, 0]).chunk(len(batch.local)) if small is not None else [])]
         patches = self.heads["patch"](whole[:, prefix:][mask])
-        temperature = self.sharpening.temperature(self.clock.progress)
+        temperature = self.sharpening.temperature(published_temperature(options, self.clock.progress))
         with full_precision(cls):
             targets = centred(self.teacher_heads["image"](seen[:, 0]).float(), temperature, options.sinkhorn_iterations)
             patch_targets = centred(self.teacher_heads["patch"](seen[:, prefix:][mask]).float(), temperature, options.sinkhorn_iterations)
@@ -127,26 +126,6 @@ class DinoV2(Method):
         for kind, head in self.heads.items():
             teacher: Any = self.teacher_heads[kind]
             teacher.follow(head, momentum)
-
-
-@torch.no_grad()
-def centred(logits: torch.Tensor, temperature: float, iterations: int) -> torch.Tensor:
-    """Teacher's answers by Sinkhorn-Knopp (section 4, "Sinkhorn-Knopp centering").
-
-    Logits (N, K) to probabilities (N, K) whose rows sum to 1 and whose columns nearly to N / K.
-    """
-    largest = logits.max()  # of all processes: each image's answers are compared with those of the others
-    if several_processes():
-        distributed.all_reduce(largest, distributed.ReduceOp.MAX)
-    answers: torch.Tensor = sinkhorn(logits - largest, iterations=iterations, epsilon=temperature, gather_distributed=True)
-    return answers
-
-
-def crossed(targets: list[torch.Tensor], found: list[torch.Tensor], temperature: float) -> torch.Tensor:
-    """Mean cross-entropy of every target view (B, K) to every other view's logits (B, K); ``found`` starts with the targets' own views."""
-    logs = [torch.log_softmax(one / temperature, dim=-1) for one in found]
-    terms = [-(target * log).sum(-1).mean() for first, target in enumerate(targets) for second, log in enumerate(logs) if first != second]
-    return torch.stack(terms).mean()
 
 
 def masked_patches(targets: torch.Tensor, found: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:

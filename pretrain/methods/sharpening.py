@@ -1,52 +1,51 @@
-"""How sharp and how centred a teacher's answers are, so that neither a short run nor a new domain drowns in uniform ones."""
+"""How sharp and how centred the answers are that a network is to foretell, so that neither a short run nor a new domain drowns in uniform ones."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from lightly.models.modules.center import center_mean
 from torch import distributed, nn
 
-from pretrain.schedules import linear_warmup
+from pretrain.across import several_processes
 
 GAIN = 1.0
 SHARPEST = 1e-3
 
 
 class Sharpening(nn.Module):
-    """A teacher's temperature: the published schedule, lowered while the answers are too even to teach anything.
+    """The temperature of targets: the published one, lowered while the answers are too even to teach anything.
 
-    If a student can foretell the share r of what sets one image's answers apart, its own come to differ by ``r · student_temperature /
-    teacher_temperature`` of the teacher's. Below 1 the teacher, which follows it, flattens step by step until all answers are uniform. Random
-    weights start there, and the published temperatures leave only after thousands of steps. So the temperature has a ceiling that falls while the
-    entropy of the answers over log K is above ``most_entropy``, and rises, up to the schedule, below it.
+    If a network can foretell the share r of what sets one image's answers apart, its own come to differ by ``r · its temperature / the targets'`` of
+    theirs. Below 1 a teacher, which follows it, flattens step by step until all answers are uniform and the loss is log K. Random weights start there,
+    and the published temperatures leave only after thousands of steps. So the temperature has a ceiling that falls while the entropy of
+    the answers over log K is above ``most_entropy``, and rises, up to ``highest``, below it.
 
     Args:
-        options: with ``teacher_start``, ``teacher_temperature``, ``temperature_warmup`` and ``most_entropy`` (1: the schedule alone).
+        highest: the published temperature, or the last of its schedule.
+        most_entropy: in (0, 1]; 1 for the published temperature alone.
     """
 
     ceiling: torch.Tensor
 
-    def __init__(self, options: Any) -> None:
+    def __init__(self, highest: float, most_entropy: float) -> None:
         super().__init__()
-        self.options = options
-        self.highest = max(options.teacher_start, options.teacher_temperature)
-        self.register_buffer("ceiling", torch.tensor(self.highest))
+        self.highest = highest
+        self.most_entropy = most_entropy
+        self.register_buffer("ceiling", torch.tensor(highest))
 
-    def temperature(self, progress: float) -> float:
-        """The temperature where ``progress`` in [0, 1] of the run is done."""
-        options = self.options
-        return min(float(self.ceiling), linear_warmup(options.teacher_start, options.teacher_temperature, progress, options.temperature_warmup))
+    def temperature(self, published: float) -> float:
+        """The temperature of a step for which ``published`` is the paper's."""
+        return min(float(self.ceiling), published)
 
     @torch.no_grad()
     def follow(self, entropy: float) -> None:
         """Move the ceiling by the ``entropy`` over log K, in [0, 1], of this process's answers; all processes move it alike."""
-        if self.options.most_entropy >= 1:
+        if self.most_entropy >= 1:
             return
-        excess = torch.tensor(entropy - self.options.most_entropy, device=self.ceiling.device)
-        if distributed.is_available() and distributed.is_initialized():
+        excess = torch.tensor(entropy - self.most_entropy, device=self.ceiling.device)
+        if several_processes():
             distributed.all_reduce(excess)
             excess /= distributed.get_world_size()
         self.ceiling.mul_(math.exp(-GAIN * float(excess))).clamp_(SHARPEST, self.highest)

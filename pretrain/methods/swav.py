@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightly.loss import SwaVLoss
 from lightly.models.modules import SwaVProjectionHead
 from lightly.models.utils import normalize_weight
 from pydantic import Field
@@ -14,8 +13,11 @@ from torch.nn import functional
 
 from pretrain.batches import Batch, ViewPlan
 from pretrain.encoder import Encoder
+from pretrain.health import entropy_share
+from pretrain.methods.assignments import centred, crossed
 from pretrain.methods.base import Defaults, Method, Setting, Step, auto_prototypes, full_precision
 from pretrain.methods.common import MultiCropOptions, multi_crop
+from pretrain.methods.sharpening import Sharpening
 from pretrain.settings import PretrainConfig
 
 
@@ -23,12 +25,14 @@ class SwavOptions(MultiCropOptions):
     """``prototypes``: 3000 in the paper; 0 chooses by the number of images.
 
     ``queue`` embeddings of earlier steps join the assignment after the share ``queue_from`` of the run, for batches smaller than the
-    prototypes (section 4.2). Prototypes stay fixed for the first ``frozen`` share of the steps.
+    prototypes (section 4.2). Prototypes stay fixed for the first ``frozen`` share of the steps. ``epsilon`` is lowered while the entropy of the
+    assignments over log K is above ``most_entropy``; see `pretrain.methods.sharpening`.
     """
 
     prototypes: int = Field(default=0, ge=0)
     temperature: float = Field(default=0.1, gt=0)
     epsilon: float = Field(default=0.05, gt=0)
+    most_entropy: float = Field(default=0.75, gt=0, le=1)
     iterations: int = Field(default=3, ge=1)
     queue: int = Field(default=0, ge=0)
     queue_from: float = Field(default=0.15, ge=0, le=1)
@@ -60,7 +64,7 @@ class Swav(Method):
         count = auto_prototypes(options.prototypes, setting.images // 4, 3000)
         self.head = SwaVProjectionHead(encoder.dim, options.hidden, options.projection)
         self.prototypes = nn.Linear(options.projection, count, bias=False)
-        self.criterion = SwaVLoss(options.temperature, options.iterations, options.epsilon, sinkhorn_gather_distributed=True)
+        self.sharpening = Sharpening(options.epsilon, options.most_entropy)
         self.register_buffer("queue", torch.zeros(2, options.queue, options.projection))
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
 
@@ -78,9 +82,19 @@ class Swav(Method):
             scores = [self.prototypes(one) for one in unit]
             high = list(scores[0].chunk(2))
             low = list(scores[1].chunk(len(batch.local))) if len(scores) > 1 else []
-            loss = self.criterion(high, low, self._queue_scores()).squeeze()
+            targets = self._assigned(high)
+            loss = crossed(targets, [*high, *low], self.settings.temperature)
         self._enqueue(unit[0].detach())
-        return Step(loss, {})
+        answers = torch.cat(targets)
+        logs = {"teacher_entropy": entropy_share(answers), "teacher_marginal": entropy_share(answers.mean(0, keepdim=True))}
+        self.sharpening.follow(logs["teacher_entropy"])
+        return Step(loss, logs)
+
+    def _assigned(self, high: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The prototypes (B, K) that each view of ``high`` scores (B, K) is assigned to, among those of the queue."""
+        epsilon, queue = self.sharpening.temperature(self.settings.epsilon), self._queue_scores()
+        joined = high if queue is None else [torch.cat(pair) for pair in zip(high, queue, strict=True)]
+        return [centred(scores.detach(), epsilon, self.settings.iterations)[: len(view)] for scores, view in zip(joined, high, strict=True)]
 
     def before_step(self) -> None:
         if self.clock.progress < self.settings.frozen:

@@ -11,7 +11,8 @@ import torch
 from scipy.special import entr, logsumexp
 
 from models.errors import StegoError
-from pretrain.methods.dinov2 import centred, crossed, masked_patches
+from pretrain.methods.assignments import centred, crossed
+from pretrain.methods.dinov2 import masked_patches
 from pretrain.methods.ijepa import block_masks
 from pretrain.methods.mae import painting_loss
 from pretrain.methods.neco import align, common_regions, ordering_loss, similarities, soft_order
