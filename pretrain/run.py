@@ -31,6 +31,9 @@ from stego_app.progress import Progress, silent
 Say = Callable[[str], None]
 DEFAULT_EPOCHS = 100.0
 
+CHECKED = 512
+"""Between two checks at least as many items are trained on, so that checks cost little of a run."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -158,7 +161,8 @@ class Keeper(lightning.Callback):  # type: ignore[misc] # lightning has no types
         self.say = say
         self.started = time.monotonic()
         self.records: Records | None = None
-        self.health_every = self.config.health_every or max(1, module.steps // 20)
+        # A check looks at up to CHECKED items once; a step at each of its own several times, and back.
+        self.health_every = self.config.health_every or max(module.steps // 20, math.ceil(min(CHECKED, header["images"]) / self.config.batch))
 
     @property
     def seconds(self) -> float:
@@ -232,7 +236,7 @@ class Keeper(lightning.Callback):  # type: ignore[misc] # lightning has no types
 def _save(prepared: Prepared, config: PretrainConfig, keeper: Keeper) -> None:
     module = prepared.module.cpu()
     names = ", ".join(path.name for path in config.data)
-    source = f"{config.method} on {names}" + (f", from {config.init}" if config.init else "")
+    source = f"{config.method} on {names}" + (f", from {Path(config.init).name}" if config.init else "")
     card = {
         "method": config.method,
         "paper": module.method.paper,

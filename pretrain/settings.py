@@ -45,7 +45,8 @@ class PretrainConfig(BaseModel):
         checkpointing: recompute activations of blocks in the backward pass, to save memory.
         clip: largest norm of the gradient; 0 is none.
         options: the method's own options by name.
-        health_every, log_every, checkpoint_every: steps between two checks, log lines, checkpoints; health_every None is a twentieth of the run.
+        health_every, log_every, checkpoint_every: steps between two checks, log lines, checkpoints; health_every None is a twentieth of the run, or
+            the steps that 512 images take if that is more.
         workers: processes that prepare views; None is none on a CPU and up to 8 beside a GPU.
         accelerator, devices, num_nodes, strategy, precision: passed to Lightning's Trainer; precision "auto" is resolved here, since a resumed run must
             go on in the same one.

@@ -32,7 +32,9 @@ def pretrain_method(
     ema: Annotated[float, typer.Option(help="Keep an average of the weights with this momentum; for methods without a teacher.")] = 0.0,
     pair: Annotated[Path | None, typer.Option(help="A second modality with the same file names, such as depth; vicreg only.")] = None,
     option: Annotated[list[str] | None, typer.Option("--set", help="An option of the method, NAME=VALUE; repeat it.")] = None,
-    health_every: Annotated[int | None, typer.Option(min=1, help="Steps between two checks; a twentieth of the run if not given.")] = None,
+    health_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between two checks; if not given a twentieth of the run, or 512 images' if more.")
+    ] = None,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between two checkpoints.")] = 200,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that prepare views; none on a CPU and 8 beside a GPU if not given.")] = None,
     accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu.")] = "auto",

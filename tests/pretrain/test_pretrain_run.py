@@ -190,12 +190,18 @@ def test_collapse_is_said_and_stops_the_run(folder: Path, tmp_path: Path, monkey
     assert "Collapse: all images" in (tmp_path / "b.safetensors.logs" / "report.html").read_text()
 
 
+def test_checks_are_as_far_apart_as_their_images_take_to_train(folder: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    pretrain(config(folder, tmp_path / "b.safetensors", steps=8, health_every=None), say=lines.append)
+    assert [line.split()[1] for line in lines if line.startswith("step ")] == ["3/8", "6/8", "8/8"]  # 12 images, 4 a step
+
+
 def test_init_goes_on_from_a_backbone_at_another_image_size(folder: Path, tmp_path: Path) -> None:
     first = pretrain(config(folder, tmp_path / "a.safetensors", steps=1), say=lambda _: None)
     tiny = {"init": str(first), "patch_size": None, "depth": None, "steps": 2, "image_size": 24}
     second = pretrain(config(folder, tmp_path / "b.safetensors", "mae", options={"width": 8, "heads": 2, "decoder_depth": 1}, **tiny), say=lambda _: None)
     before, after = read_backbone(first), read_backbone(second)
-    assert after.spec.source == f"mae on {folder.name}, from {first}"
+    assert after.spec.source == f"mae on {folder.name}, from {first.name}"
     assert (after.spec.grid, after.spec.method) == (before.spec.grid, "mae")
     assert digest(first) != digest(second)
     with pytest.raises(StegoError, match="--patch-size and --depth are for a random start"):
