@@ -187,6 +187,8 @@ def main() -> None:
     parser.add_argument("--segment", action="store_true", help="also stego train and stego eval")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if not (options.data / "images" / "train").is_dir():
+        sys.exit(f"--data {options.data}: expected CamVid's folder, with images/train in it")
     options.out.mkdir(parents=True, exist_ok=True)
     rows = options.rows.split(",")
     if options.part:
