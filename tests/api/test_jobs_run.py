@@ -127,7 +127,7 @@ def test_a_job_none_of_whose_images_can_be_used_fails(files: dict[str, bytes], b
 
 def after(count: int, event: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Call ``event`` when ``count`` images are finished; the names of all images that are worked on from now on."""
-    from stego_app.labelling import folder, worker
+    from stego_app.labelling import labeller, worker
 
     seen: list[str] = []
     original = worker.finish_task
@@ -140,7 +140,7 @@ def after(count: int, event: Callable[[], None], monkeypatch: pytest.MonkeyPatch
         return outcome
 
     monkeypatch.setattr(worker, "finish_task", finish)
-    monkeypatch.setattr(folder, "FEW", 1000)  # in this process
+    monkeypatch.setattr(labeller, "FEW", 1000)  # in this process
     return seen
 
 

@@ -111,7 +111,7 @@ def test_going_on_from_a_backbone(scans: Path, tmp_path: Path) -> None:
     first = pretrain(config(scans, tmp_path / "a.safetensors", steps=1), say=lambda _: None)
     options = {"rays": 32, "hidden": 8}
     second = pretrain(config(scans, tmp_path / "b.safetensors", steps=1, init=str(first), options=options), say=lambda _: None)
-    assert read_lidar_backbone(second).spec.source == f"also on {scans.name}, from {first}"
+    assert read_lidar_backbone(second).spec.source == f"also on {scans.name}, from {first.name}"
     with pytest.raises(StegoError, match="--set voxel: for a random start"):
         prepare(config(scans, tmp_path / "c.safetensors", init=str(first), options={"voxel": 0.3}))
 
