@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from api.schemas_jobs import FoundName, NameCandidate, NameRequest
-from models.errors import StegoError
 from ui.contract import SegmenterLike
 
 
@@ -16,15 +15,11 @@ def found_names(segmenter: SegmenterLike, request: NameRequest) -> list[FoundNam
         StegoError: words that cannot be used, a model that keeps no mean patches or has another backbone than the bridge, the extra ``text`` is missing.
     """
     # Here, since they import torch.
-    from stego_app.naming.bridge_tower import embedded_tower
-    from stego_app.naming.name_classes import name_classes
+    from stego_app.naming.offline import nameable, offline_names
     from stego_app.naming.words import parse_words
-    from stego_app.segmenter import Segmenter
 
     words = parse_words(request.words, where="words", unit="entry")
-    if not isinstance(segmenter, Segmenter):
-        raise StegoError("this model cannot be named from words; rename its classes instead")
-    found = name_classes(segmenter, words, embedded_tower(segmenter.model.backbone.fingerprint), classes=request.classes, least=request.least)
+    found = offline_names(nameable(segmenter), words, classes=request.classes, least=request.least)
     return [
         FoundName(
             id=entry.label,
@@ -39,7 +34,6 @@ def found_names(segmenter: SegmenterLike, request: NameRequest) -> list[FoundNam
 def named(segmenter: SegmenterLike, found: Sequence[FoundName], request: NameRequest) -> SegmenterLike:
     """``segmenter`` with the classes renamed for which a word was found."""
     from stego_app.naming.name_classes import rename_classes
-    from stego_app.segmenter import Segmenter
+    from stego_app.naming.offline import nameable
 
-    assert isinstance(segmenter, Segmenter)
-    return rename_classes(segmenter, [(entry.id, entry.name) for entry in found if entry.name is not None], request.classes)
+    return rename_classes(nameable(segmenter), [(entry.id, entry.name) for entry in found if entry.name is not None], request.classes)

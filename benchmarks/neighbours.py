@@ -17,10 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 WIDTH = 384
 NEIGHBOURS = 7
@@ -48,19 +49,16 @@ def measure_features(folder: Path, count: int) -> dict[str, float]:
     """Cache and neighbours of ``count`` files made from those in ``folder``."""
     import torch
 
+    from benchmarks.speed.photos import copies
     from models.backbone import Backbone, BackboneSpec, build_vit
     from stego_app.features.cache import FeatureCache
     from stego_app.features.neighbours import nearest_images
-    from stego_app.images import find_images
 
     torch.manual_seed(0)
     spec = BackboneSpec("vit_small_patch16_224", 1, 0, 16, WIDTH, 14, method="random")
     backbone = Backbone(build_vit(spec), spec).eval()
     with tempfile.TemporaryDirectory() as temporary:
-        paths = []
-        for number, source in enumerate(islice(cycle(find_images(folder)), count)):
-            paths.append(Path(temporary) / f"{number}{source.suffix}")
-            paths[-1].write_bytes(source.read_bytes() + number.to_bytes(4, "little"))  # decoders ignore what follows the image
+        paths = copies(folder, count, Path(temporary) / "photos")
         before, begun = peak_megabytes(), time.perf_counter()
         cache = FeatureCache.build(paths, backbone, resolution=224, device="cpu", folder=Path(temporary) / "cache")
         nearest_images(cache.pooled, NEIGHBOURS)

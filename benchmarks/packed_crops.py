@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ GLOBAL, LOCAL = 2, 8
 
 def main() -> None:
     """Print the table."""
+    from benchmarks.speed.row import race
     from pretrain.encoder import build_encoder
     from pretrain.packing import packed_forward
     from pretrain.settings import make_pretrain_config
@@ -51,19 +52,18 @@ def main() -> None:
         "packed": lambda: packed_forward(encoder, groups),
         "bare timm": lambda: [encoder.network.forward_features(group) for group in ready],
     }
-    best = dict.fromkeys(ways, float("inf"))
-    for _ in range(options.rounds):
-        for name, forward in ways.items():
-            begun = time.process_time()
-            with torch.autocast("cpu", torch.bfloat16, enabled=lowered):
-                tokens = forward()
-            torch.stack([one.float().square().mean() for one in tokens]).sum().backward()
-            best[name] = min(best[name], time.process_time() - begun)
+
+    def step(forward: Callable[[], list[torch.Tensor]]) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=lowered):
+            tokens = forward()
+        torch.stack([one.float().square().mean() for one in tokens]).sum().backward()
+
+    laps = race({name: partial(step, forward) for name, forward in ways.items()}, options.rounds, warm=False)
     views = f"{options.batch} images, crops of {options.image_size} and {small} px, patch {options.patch_size}"
     print(f"{options.architecture}, {options.depth} blocks, {views}, one thread\n")
     print("| crops | ms a step | of one pass a crop |\n|---|---|---|")
-    for name, seconds in best.items():
-        print(f"| {name} | {1000 * seconds:.0f} | {seconds / best['one pass a crop']:.2f} |")
+    for name, lap in laps.items():
+        print(f"| {name} | {1000 * lap.processor:.0f} | {lap.processor / laps['one pass a crop'].processor:.2f} |")
 
 
 if __name__ == "__main__":

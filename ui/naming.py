@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.errors import StegoError
 from stego_app.naming.words import Word, parse_words
 from ui.sitting import Sitting, decode_again
 
@@ -32,14 +31,11 @@ def name_from_words(sitting: Sitting, labels: list[int], text: str) -> tuple[Sit
     """
     words = typed_words(text)
     # Here, since they import torch.
-    from stego_app.naming.bridge_tower import embedded_tower
-    from stego_app.naming.name_classes import name_classes, rename_classes
-    from stego_app.segmenter import Segmenter
+    from stego_app.naming.name_classes import rename_classes
+    from stego_app.naming.offline import nameable, offline_names
 
-    segmenter = sitting.segmenter
-    if not isinstance(segmenter, Segmenter):
-        raise StegoError("this model cannot be named from words; rename its classes instead")
-    found = name_classes(segmenter, words, embedded_tower(segmenter.model.backbone.fingerprint), classes=sitting.classes)
+    segmenter = nameable(sitting.segmenter)
+    found = offline_names(segmenter, words, classes=sitting.classes)
     asked = [entry for entry in found if not labels or entry.label in labels]
     names = [(entry.label, entry.name) for entry in asked if entry.name is not None]
     if not names:

@@ -14,10 +14,9 @@ from torch import nn
 from models.errors import StegoError
 from pretrain.batches import Batch, ViewPlan
 from pretrain.encoder import Encoder
-from pretrain.health import entropy_share
 from pretrain.methods.base import Defaults, Method, Setting, Step, auto_prototypes, full_precision
 from pretrain.methods.common import MomentumOptions, MultiCropOptions, multi_crop
-from pretrain.methods.sharpening import Sharpening, center_momentum, start_center
+from pretrain.methods.sharpening import Sharpening, center_momentum, evenness, start_center
 from pretrain.methods.teacher import Teacher
 from pretrain.schedules import linear_warmup, teacher_momentum
 from pretrain.settings import PretrainConfig
@@ -96,11 +95,13 @@ class Dino(Method):
         self.sharpening.follow(logs["teacher_entropy"])
         return Step(loss, logs)
 
+    @torch.no_grad()
     def look_at(self, wanted: torch.Tensor) -> dict[str, float]:
         """The temperature for the teacher's logits ``wanted`` (N, K), and how even its answers then are."""
         start_center(self.criterion.center, wanted)
         temperature = self.sharpening.temperature(published_temperature(self.settings, self.clock.progress))
-        return {**teacher_logs(wanted - self.criterion.center[0], temperature), "teacher_temperature": temperature}
+        answers = torch.softmax((wanted - self.criterion.center[0]) / temperature, dim=-1)
+        return {**evenness(answers), "teacher_temperature": temperature}
 
     def before_step(self) -> None:
         if self.clock.progress < self.settings.frozen:
@@ -131,10 +132,3 @@ def freeze_last_layer(head: Any) -> None:
     """Drop the gradients of the prototypes (Caron et al., 2021, appendix: fixed during the first epoch)."""
     for parameter in head.last_layer.parameters():
         parameter.grad = None
-
-
-@torch.no_grad()
-def teacher_logs(logits: torch.Tensor, temperature: float) -> dict[str, float]:
-    """Entropies over log K of the teacher's answers (N, K): their mean, and that of their average."""
-    answers = torch.softmax(logits / temperature, dim=-1)
-    return {"teacher_entropy": entropy_share(answers), "teacher_marginal": entropy_share(answers.mean(0, keepdim=True))}

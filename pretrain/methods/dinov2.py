@@ -11,13 +11,12 @@ from torch import nn
 
 from pretrain.batches import Batch, ViewPlan
 from pretrain.encoder import Encoder
-from pretrain.health import entropy_share
 from pretrain.methods.assignments import centred, crossed
 from pretrain.methods.base import Defaults, Method, Setting, Step, auto_prototypes, full_precision
 from pretrain.methods.common import multi_crop
 from pretrain.methods.dino import check_views, freeze_last_layer, prototype_head, published_temperature
 from pretrain.methods.ibot import IbotOptions, block_mask
-from pretrain.methods.sharpening import Sharpening
+from pretrain.methods.sharpening import Sharpening, evenness
 from pretrain.methods.teacher import Teacher
 from pretrain.packing import packed_forward
 from pretrain.schedules import Clock, teacher_momentum
@@ -99,7 +98,7 @@ class DinoV2(Method):
             patch_loss = masked_patches(patch_targets, patches.float(), mask, options.student_temperature)
             spread = sum((self.koleo(one.float()) for one in cls.chunk(2)), torch.zeros((), device=cls.device)) if options.koleo else torch.zeros(())
             loss = image_loss + options.patch_weight * patch_loss + options.koleo * spread.to(image_loss.device)
-        logs = {"teacher_entropy": entropy_share(targets), "teacher_marginal": entropy_share(targets.mean(0, keepdim=True)), "teacher_temperature": temperature}
+        logs = {**evenness(targets), "teacher_temperature": temperature}
         self.sharpening.follow(logs["teacher_entropy"])
         parts = {"image_loss": image_loss, "patch_loss": patch_loss, "koleo": spread}
         return Step(loss, {**logs, **{name: float(value.detach()) for name, value in parts.items()}})

@@ -9,6 +9,7 @@ from lightly.models.modules.center import center_mean
 from torch import distributed, nn
 
 from pretrain.across import several_processes
+from pretrain.health import entropy_share
 
 GAIN = 1.0
 SHARPEST = 1e-3
@@ -49,6 +50,11 @@ class Sharpening(nn.Module):
             distributed.all_reduce(excess)
             excess /= distributed.get_world_size()
         self.ceiling.mul_(math.exp(-GAIN * float(excess))).clamp_(SHARPEST, self.highest)
+
+
+def evenness(answers: torch.Tensor) -> dict[str, float]:
+    """Entropies over log K of ``answers`` (N, K): their mean, and that of their average."""
+    return {"teacher_entropy": entropy_share(answers), "teacher_marginal": entropy_share(answers.mean(0, keepdim=True))}
 
 
 @torch.no_grad()

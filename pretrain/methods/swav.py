@@ -13,11 +13,10 @@ from torch.nn import functional
 
 from pretrain.batches import Batch, ViewPlan
 from pretrain.encoder import Encoder
-from pretrain.health import entropy_share
 from pretrain.methods.assignments import centred, crossed
 from pretrain.methods.base import Defaults, Method, Setting, Step, auto_prototypes, full_precision
 from pretrain.methods.common import MultiCropOptions, multi_crop
-from pretrain.methods.sharpening import Sharpening
+from pretrain.methods.sharpening import Sharpening, evenness
 from pretrain.settings import PretrainConfig
 
 
@@ -85,8 +84,7 @@ class Swav(Method):
             targets = self._assigned(high)
             loss = crossed(targets, [*high, *low], self.settings.temperature)
         self._enqueue(unit[0].detach())
-        answers = torch.cat(targets)
-        logs = {"teacher_entropy": entropy_share(answers), "teacher_marginal": entropy_share(answers.mean(0, keepdim=True))}
+        logs = evenness(torch.cat(targets))
         self.sharpening.follow(logs["teacher_entropy"])
         return Step(loss, logs)
 

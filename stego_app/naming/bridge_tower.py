@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -74,13 +73,3 @@ class BridgeTower:
     def scores(self, patches: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
         """See `TextTower`: cross-domain similarity local scaling."""
         return self.bridge.scores(normalize(patches, dim=1), words)
-
-
-@lru_cache(maxsize=1)
-def embedded_tower(backbone_fingerprint: str) -> BridgeTower:
-    """The embedded bridge, kept from one call to the next: its sentence model is large.
-
-    Raises:
-        StegoError: see `BridgeTower.load`.
-    """
-    return BridgeTower.load(EMBEDDED, backbone_fingerprint)

@@ -25,7 +25,7 @@ def served(tiny_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write_model(tmp_path / "models" / "old.safetensors", tiny_backbone)
     write_trees(tmp_path / "models" / "plants.safetensors", tiny_backbone)
     tower = BridgeTower(known_bridge("any", width), KnownSentences(width))
-    monkeypatch.setattr("stego_app.naming.bridge_tower.embedded_tower", lambda _fingerprint: tower)
+    monkeypatch.setattr("stego_app.naming.offline.embedded_tower", lambda _fingerprint: tower)
     settings = ServiceSettings(models=("default",), device="cpu", ui=False, crf_workers=0, jobs=JobSettings(models=tmp_path / "models"))
     with running(create_app(settings)) as url, httpx.Client(base_url=url, timeout=120) as client:
         yield client, tmp_path / "models"

@@ -23,7 +23,7 @@ from ui.workshop import Workshop, at_once
 @pytest.fixture
 def desk(tiny_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     tower = BridgeTower(known_bridge("any", tiny_backbone.dim), KnownSentences(tiny_backbone.dim))
-    monkeypatch.setattr("stego_app.naming.bridge_tower.embedded_tower", lambda _fingerprint: tower)
+    monkeypatch.setattr("stego_app.naming.offline.embedded_tower", lambda _fingerprint: tower)
     (tmp_path / "files").mkdir()
     trees = Segmenter.load(write_trees(tmp_path / "trees.safetensors", tiny_backbone), device="cpu")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "photo.png")
