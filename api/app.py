@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.batching import Batcher
 from api.body import BodyLimit, BodyRule
-from api.catalog import Catalog, load_catalog, model_folder
+from api.catalog import Catalog
 from api.context import RequestContext
 from api.description import describe_common_parts
 from api.dialects.xanylabeling import XAnyLabelingPaths
@@ -31,6 +31,7 @@ from api.routes.segment import segment_router
 from api.routes.unknown import unknown_router
 from api.routes.xanylabeling import xanylabeling_router
 from api.security.install import install_security
+from api.served_models import load_catalog, model_folder
 from api.settings import ServiceSettings
 from api.stopping import Stopping
 from api.worker import InferenceWorker

@@ -13,7 +13,6 @@ from types import MappingProxyType
 
 from api.model_facts import Facts, read_facts
 from api.model_folder import ModelFolder, NameTakenError, is_model_name
-from api.settings import ServiceSettings
 from models.errors import StegoError
 from stego_app.atomic import OutputError
 from ui.contract import SegmenterLike
@@ -80,8 +79,6 @@ class Catalog:
         for name in self._given:
             if not is_model_name(name):
                 raise StegoError(f"--model: '{name}' cannot be a model's name; expected 1 to 64 letters, digits, dots, dashes and underscores")
-            if name in self._files and not self._files[name].is_file():
-                raise StegoError(f"--model {self._files[name]}: no such file")
             _check_description(name, self._read(name))
 
     @property
@@ -353,37 +350,3 @@ def _check_description(name: str, segmenter: SegmenterLike) -> None:
         json.dumps(segmenter.info(), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise StegoError(f"--model {name}: the segmenter's provenance cannot be shown ({error}); expected names with JSON values") from error
-
-
-def model_folder(settings: ServiceSettings) -> ModelFolder | None:
-    """The folder of models, if there is to be one."""
-    folder = settings.jobs.models_folder
-    return None if folder is None else ModelFolder(folder.expanduser().absolute())
-
-
-def load_catalog(settings: ServiceSettings) -> Catalog:
-    """Every segmenter named in ``settings``, and the folder of models.
-
-    Raises:
-        StegoError: a file that cannot be read as a segmenter, or two files with the same stem.
-    """
-    from stego_app.segmenter import Segmenter
-
-    files: dict[str, Path] = {}
-    order: list[str] = []
-    for source in settings.models:
-        name = Path(source).stem
-        if name in order:
-            raise StegoError(f"--model {source}: another model is already served as '{name}'; rename one of the files")
-        order.append(name)
-        if source != "default":
-            files[name] = Path(source).absolute()
-    segmenters = {"default": Segmenter.load("default", device=settings.device, runtime=settings.runtime)} if "default" in settings.models else {}
-    return Catalog(
-        segmenters,
-        files=files,
-        folder=model_folder(settings),
-        load=lambda path: Segmenter.load(path, device=settings.device, runtime=settings.runtime),
-        loaded=settings.jobs.loaded,
-        order=tuple(order),
-    )
