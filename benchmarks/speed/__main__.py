@@ -18,16 +18,17 @@ import torch
 from benchmarks.runtimes import hardware
 from benchmarks.speed.crf import crf
 from benchmarks.speed.features import features
-from benchmarks.speed.head import head
+from benchmarks.speed.head import head, training
 from benchmarks.speed.history import append, commit, draw
 from benchmarks.speed.labelling import labelling
 from benchmarks.speed.neighbours import neighbours
 from benchmarks.speed.pretraining import pretraining
+from benchmarks.speed.refinement import refinement
 from benchmarks.speed.row import Row
 from benchmarks.speed.start import start
 
 ROWS: dict[str, Callable[[Path | None, int], Row | str]] = {
-    one.__name__: one for one in (features, head, neighbours, crf, labelling, start, pretraining)
+    one.__name__: one for one in (features, head, training, neighbours, crf, refinement, labelling, start, pretraining)
 }  # fmt: skip
 TABLE = "| | task / reference | reference | ours | times as fast | asked | quality |\n|---|---|---|---|---|---|---|"
 
