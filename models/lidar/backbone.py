@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from models.artifact import ArtifactError, read_artifact, read_header, tensors_digest, write_artifact
+from models.backbone_sources import RANDOM_PREFIX
 from models.lidar.unet import PointUNet
 from models.quantize import pack_state, unpack_state
 
 KIND = "lidar backbone"
-RANDOM = "random:"
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def lidar_backbone_from_tensors(tensors: Mapping[str, torch.Tensor], spec: Lidar
 
 def is_lidar_backbone(name: str) -> bool:
     """Whether ``name``, or what follows its ``random:``, is a lidar backbone file."""
-    path = Path(name.removeprefix(RANDOM))
+    path = Path(name.removeprefix(RANDOM_PREFIX))
     try:
         return path.is_file() and read_header(path)["kind"] == KIND
     except ArtifactError:
@@ -128,6 +128,6 @@ def load_lidar_backbone(name: str, seed: int = 0) -> LidarBackbone:
     Raises:
         ArtifactError: see `read_lidar_backbone`.
     """
-    if name.startswith(RANDOM):
-        return random_lidar_backbone(read_lidar_backbone(Path(name.removeprefix(RANDOM))).spec, seed)
+    if name.startswith(RANDOM_PREFIX):
+        return random_lidar_backbone(read_lidar_backbone(Path(name.removeprefix(RANDOM_PREFIX))).spec, seed)
     return read_lidar_backbone(Path(name))

@@ -9,8 +9,12 @@ import typer
 
 
 def probe(
-    backbone: Annotated[str, typer.Argument(help="'default', a backbone file, a .pth, any timm ViT name, a lidar backbone, or 'random:' and one.")],
-    data: Annotated[Path, typer.Argument(help="Images in class folders (or train.tar and test.tar of such), a data set with label maps, or labelled scans.")],
+    backbone: Annotated[
+        str, typer.Argument(help="'default', a backbone file, a .pth, any timm ViT name, an encoder of clips, a lidar backbone, or 'random:' and one.")
+    ],
+    data: Annotated[
+        Path, typer.Argument(help="Images in class folders (or train.tar and test.tar of such), a data set with label maps, clips, or labelled scans.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for probe.json, probe.md and the pictures.")] = Path("stego-probe"),
     kind: Annotated[str, typer.Option(help="classes, dense, or auto: label maps where there are some.")] = "auto",
     block: Annotated[int | None, typer.Option(min=0, help="Block whose tokens are probed; the backbone's own choice if not given.")] = None,
@@ -23,12 +27,19 @@ def probe(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn at random.")] = 0,
 ) -> None:
-    """Score a frozen backbone: k-NN and linear probe on classes, or on label maps linear probe and k-means of patches; and draw what it sees."""
+    """Score a frozen backbone: k-NN and linear probe on classes, or on label maps linear probe and k-means of patches; and draw what it sees.
+
+    An encoder of clips is asked by an attentive probe whether frames are in order, and which folder and video a clip is of.
+    """
     from models.lidar.backbone import is_lidar_backbone
+    from pretrain.video.probe import is_video_encoder
     from stego_app.progress import terminal_progress
 
     if is_lidar_backbone(backbone):
         _probe_scans(backbone, data, out, device, seed)
+        return
+    if is_video_encoder(backbone):
+        _probe_clips(backbone, data, out, resolution, limit, device, seed)
         return
     from pretrain.probe import make_settings
     from pretrain.probe import probe as run
@@ -62,6 +73,18 @@ def _probe_scans(backbone: str, data: Path, out: Path, device: str, seed: int) -
 
     with terminal_progress() as progress:
         found = probe_scans(backbone, data, out, device=device, seed=seed, progress=progress)
+    typer.echo(found.as_markdown())
+    typer.echo(f"wrote {out}")
+    _leave(found.failures)
+
+
+def _probe_clips(encoder: str, data: Path, out: Path, resolution: int | None, limit: int | None, device: str, seed: int) -> None:
+    """The probe of an encoder of clips."""
+    from pretrain.video.probe import probe_clips
+    from stego_app.progress import terminal_progress
+
+    with terminal_progress() as progress:
+        found = probe_clips(encoder, data, out, side=resolution, limit=limit, device=device, seed=seed, progress=progress)
     typer.echo(found.as_markdown())
     typer.echo(f"wrote {out}")
     _leave(found.failures)
