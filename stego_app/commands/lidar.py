@@ -18,13 +18,14 @@ def train_scans(
     classes: Annotated[int | None, typer.Option("--classes", "-k", min=1, help="How many classes; found from the scans if not given.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same file on the same machine.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    cache: Annotated[Path | None, typer.Option(help="Folder for features; the user's cache folder if not given.")] = None,
 ) -> None:
-    """Find classes that hold across scans."""
+    """Find classes that hold across scans. Features are kept: run again after an interruption to go on."""
     from stego_app.lidar.train import train_lidar_segmenter
     from stego_app.progress import terminal_progress
 
     with terminal_progress() as progress:
-        found = train_lidar_segmenter(scans, backbone, out, classes=classes, seed=seed, device=device, progress=progress)
+        found = train_lidar_segmenter(scans, backbone, out, classes=classes, seed=seed, device=device, cache=cache, progress=progress)
     for note in found.notes:
         typer.echo(note)
     typer.echo(f"wrote {out}: {found.classes} classes, {found.fine} fine clusters")

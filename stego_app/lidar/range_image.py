@@ -11,9 +11,11 @@ from scipy.ndimage import distance_transform_edt
 
 from models.errors import StegoError
 from models.lidar.backbone import LidarBackbone
+from stego_app.atomic import OutputError
 from stego_app.lidar.features import point_features
 from stego_app.lidar.readers import read_scan
 from stego_app.lidar.scan import Floats
+from stego_app.lidar.store import ScanStore
 from stego_app.progress import Progress, silent
 
 ROWS, COLUMNS = 32, 512
@@ -48,20 +50,21 @@ class ScanTokens:
         self._seen: list[npt.NDArray[np.int64]] = []
 
     @classmethod
-    def build(cls, paths: Sequence[Path], backbone: LidarBackbone, device: str = "cpu", progress: Progress = silent) -> ScanTokens:
-        """Features of ``paths``; a scan that cannot be used is left out, and named in ``failures``.
+    def build(
+        cls, paths: Sequence[Path], backbone: LidarBackbone, device: str = "cpu", progress: Progress = silent, *, cache: Path | None = None
+    ) -> ScanTokens:
+        """Features of ``paths``, kept in the folder ``cache`` if given; a scan that cannot be used is left out, and named in ``failures``.
 
         Raises:
-            StegoError: none can be used.
+            StegoError: none can be used, or ``cache`` cannot be written to.
         """
         source = cls()
+        store = None if cache is None else ScanStore(cache, backbone, (ROWS, COLUMNS))
         for done, path in enumerate(paths, 1):
             try:
-                scan = read_scan(path)
-                cells = range_cells(scan.points)
-                if (cells < 0).all():
-                    raise StegoError(f"{path}: all points are at the sensor itself; expected returns around it")
-                source.add(path, point_features(backbone, scan, device).numpy(), cells)
+                source.add(path, *_entry(path, backbone, device, store))
+            except OutputError:
+                raise
             except StegoError as error:
                 source.failures.append((path, str(error)))
             progress("features of scans", done, len(paths))
@@ -69,12 +72,11 @@ class ScanTokens:
             raise StegoError(f"no scan can be used, the last of them: {source.failures[-1][1]}")
         return source
 
-    def add(self, path: Path, features: npt.NDArray[np.float32], cells: npt.NDArray[np.int64]) -> None:
-        """Keep what a scan's `range_cells` show of its points' ``features`` (N, C)."""
-        nearest = distance_transform_edt(cells < 0, return_distances=False, return_indices=True)
+    def add(self, path: Path, tokens: npt.NDArray[np.float16], seen: npt.NDArray[np.int64]) -> None:
+        """Keep a scan as `on_cells` gives it."""
         self.paths.append(path)
-        self._tokens.append(features[cells[tuple(nearest)].ravel()].astype(np.float16))
-        self._seen.append(np.flatnonzero(cells.ravel() >= 0))
+        self._tokens.append(tokens)
+        self._seen.append(seen)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -97,3 +99,24 @@ class ScanTokens:
             places = scans[drawn] == scan
             features[places] = self._tokens[scan][cells[drawn[places]]]
         return features, scans[drawn].astype(np.int64)
+
+
+def on_cells(features: npt.NDArray[np.float32], cells: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int64]]:
+    """Features (`ROWS` · `COLUMNS`, C) of a scan's `range_cells`, of its points' ``features`` (N, C), and the numbers of cells with something in them."""
+    nearest = distance_transform_edt(cells < 0, return_distances=False, return_indices=True)
+    return features[cells[tuple(nearest)].ravel()].astype(np.float16), np.flatnonzero(cells.ravel() >= 0)
+
+
+def _entry(path: Path, backbone: LidarBackbone, device: str, store: ScanStore | None) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int64]]:
+    """`on_cells` of a scan, from the ``store`` where it is there."""
+    place = None if store is None else store.path(path)
+    if store is not None and place is not None and (kept := store.read(place)) is not None:
+        return kept
+    scan = read_scan(path)
+    cells = range_cells(scan.points)
+    if (cells < 0).all():
+        raise StegoError(f"{path}: all points are at the sensor itself; expected returns around it")
+    made = on_cells(point_features(backbone, scan, device).numpy(), cells)
+    if store is not None and place is not None:
+        store.write(place, *made)
+    return made

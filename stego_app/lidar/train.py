@@ -11,6 +11,7 @@ from stego_app.data.dataset import evenly
 from stego_app.discovery import discover
 from stego_app.discovery.settings import DiscoverySettings
 from stego_app.features import device_of
+from stego_app.features.location import default_cache_folder
 from stego_app.lidar.range_image import ScanTokens
 from stego_app.lidar.readers import find_scans
 from stego_app.lidar.segmenter import LidarSegmenter, save_lidar_segmenter
@@ -39,13 +40,14 @@ def train_lidar_segmenter(
     classes: int | None = None,
     seed: int = 0,
     device: str = "auto",
+    cache: Path | None = None,
     settings: DiscoverySettings | None = None,
     progress: Progress = silent,
 ) -> Trained:
     """Find classes that hold across the scans of ``data``, as `stego_app.discovery` does across images, and write a segmenter to ``out``.
 
     Scans take the place of images and cells of their range images that of patches: correspondences are counted between scans, neighbouring or not, and
-    between adjacent cells of one.
+    between adjacent cells of one. Features are kept in the folder ``cache``, or the user's cache folder, so that a run that was cut off goes on.
 
     Raises:
         StegoError: anything a user can mend: no scans, an unusable backbone, too many classes, a full disk …
@@ -55,7 +57,7 @@ def train_lidar_segmenter(
     where = device_of(device)
     backbone = load_lidar_backbone(backbone_name, seed).to(where)
     paths = evenly(find_scans(data), SCANS)
-    source = ScanTokens.build(paths, backbone, str(where), progress)
+    source = ScanTokens.build(paths, backbone, str(where), progress, cache=cache or default_cache_folder())
     pairs = scan_pairs(source.paths, backbone, seed, str(where), progress)
     found = discover(source, pairs, classes=classes, seed=seed, settings=settings, progress=progress)
     notes = [_of_scans(note) for note in found.notes]

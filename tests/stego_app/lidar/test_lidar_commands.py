@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 
 from models.errors import StegoError
-from models.lidar.backbone import LidarSpec, random_lidar_backbone, save_lidar_backbone
+from models.lidar.backbone import LidarBackbone, LidarSpec, random_lidar_backbone, save_lidar_backbone
 from stego_app.cli import main
 from stego_app.discovery.settings import DiscoverySettings
+from stego_app.lidar import range_image
 from stego_app.lidar.birdseye import birdseye
 from stego_app.lidar.label import label_scans
-from stego_app.lidar.range_image import COLUMNS, ROWS, ScanTokens, range_cells
+from stego_app.lidar.range_image import COLUMNS, ROWS, ScanTokens, on_cells, range_cells
 from stego_app.lidar.readers import read_scan
 from stego_app.lidar.scan import Scan
 from stego_app.lidar.segmenter import read_lidar_segmenter
@@ -47,7 +48,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def segmenter(scans: Path, backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("segmenter") / "street.safetensors"
-    found = train_lidar_segmenter(scans, str(backbone), path, classes=3, settings=QUICK, device="cpu")
+    found = train_lidar_segmenter(scans, str(backbone), path, classes=3, settings=QUICK, device="cpu", cache=path.parent)
     assert (found.classes, found.failures) == (3, [])
     assert not any("image" in note or "patch" in note for note in found.notes)
     return path
@@ -138,7 +139,7 @@ def test_the_tree_can_be_cut_elsewhere(segmenter: Path) -> None:
 def test_the_command_trains(scans: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(import_module("stego_app.discovery.discover"), "DiscoverySettings", lambda: QUICK)  # the package names a function so too
     out = tmp_path / "s.safetensors"
-    assert run(monkeypatch, "lidar", "train", scans, "-b", backbone, "-o", out, "-k", 2, "--device", "cpu") == 0
+    assert run(monkeypatch, "lidar", "train", scans, "-b", backbone, "-o", out, "-k", 2, "--device", "cpu", "--cache", tmp_path / "cache") == 0
     assert "2 classes" in capsys.readouterr().out
     assert read_lidar_segmenter(out).clusters.classes == 2
 
@@ -199,11 +200,42 @@ def test_tokens_of_cells_that_nothing_was_seen_in_are_never_sampled() -> None:
     source = ScanTokens()
     cells = np.full((ROWS, COLUMNS), -1)
     cells[3, 5], cells[20, 400] = 0, 1
-    source.add(Path("a.bin"), np.array([[1.0, 2.0], [3.0, 4.0]], np.float32), cells)
+    source.add(Path("a.bin"), *on_cells(np.array([[1.0, 2.0], [3.0, 4.0]], np.float32), cells))
     assert len(np.unique(source.tokens(0), axis=0)) == 2
     assert source.tokens(0).reshape(ROWS, COLUMNS, 2)[4, 6].tolist() == [1, 2]
     tokens, entries = source.sample(100, 0)
     assert (sorted(tokens.tolist()), entries.tolist()) == ([[1, 2], [3, 4]], [0, 0])
+
+
+def test_features_are_kept_and_a_run_that_was_cut_off_goes_on(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = random_lidar_backbone(LidarSpec(0.5, (6, 8), 12), 0)
+    paths = sorted(scans.rglob("*.bin"))
+    asked: list[int] = []
+
+    def counted(_backbone: LidarBackbone, scan: Scan, _device: str) -> torch.Tensor:
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        asked.append(len(scan))
+        return torch.from_numpy(scan.points[:, :1] * np.arange(1, 13, dtype=np.float32))
+
+    monkeypatch.setattr(range_image, "point_features", counted)
+    with pytest.raises(KeyboardInterrupt):
+        ScanTokens.build(paths, network, cache=tmp_path)
+    asked.clear()
+    whole = ScanTokens.build(paths, network, cache=tmp_path)
+    assert len(asked) == len(paths) - 2
+    entries = sorted(tmp_path.rglob("*.safetensors"))
+    entries[0].write_bytes(entries[0].read_bytes()[:100])  # a damaged entry is made again
+    asked.clear()
+    again = ScanTokens.build(paths, network, cache=tmp_path)
+    assert len(asked) == 1
+    asked.clear()
+    fresh = ScanTokens.build(paths[:2], network, cache=tmp_path / "other")
+    for one, other in ((whole, again), (fresh, again)):
+        np.testing.assert_array_equal(one.tokens(1), other.tokens(1))
+    asked.clear()
+    ScanTokens.build(paths[:2], random_lidar_backbone(LidarSpec(0.5, (6, 8), 12), 1), cache=tmp_path)  # another backbone's are others
+    assert len(asked) == 2
 
 
 def test_pairs_are_the_same_points_in_another_view(scans: Path) -> None:
