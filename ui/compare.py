@@ -73,17 +73,21 @@ class CompareDesk:
         Raises:
             StegoError: not an image, or too large.
         """
-        self._benches.put(tab, Bench(read_image(path, name=path.name, max_pixels=self.shop.max_pixels), {}))
+        image = read_image(path, name=path.name, max_pixels=self.shop.max_pixels)
+        with self._benches.changing(tab):
+            self._benches.put(tab, Bench(image, {}))
 
     def begin(self, tab: str, sitting: Sitting | None) -> bool:
         """Whether ``tab`` has a photo; where it has none yet, the one of the tab "Segment" is taken."""
-        if self._benches.get(tab) is None and sitting is not None:
-            self._benches.put(tab, Bench(sitting.encoded.image, {}))
-        return self._benches.get(tab) is not None
+        with self._benches.changing(tab):
+            if self._benches.get(tab) is None and sitting is not None:
+                self._benches.put(tab, Bench(sitting.encoded.image, {}))
+            return self._benches.get(tab) is not None
 
     def drop(self, tab: str) -> None:
         """Forget the photo of ``tab``."""
-        self._benches.drop(tab)
+        with self._benches.changing(tab):
+            self._benches.drop(tab)
 
     def compare(self, tab: str, left: Setting, right: Setting) -> Comparison:
         """Segment the photo of ``tab`` both ways.
@@ -91,8 +95,9 @@ class CompareDesk:
         Raises:
             StegoError: there is no photo (any more), or an unknown model.
         """
-        first, second = self._segment(tab, left), self._segment(tab, right)
-        image = self._benches.need(tab).image
+        with self._benches.changing(tab):
+            first, second = self._segment(tab, left), self._segment(tab, right)
+            image = self._benches.need(tab).image
         size = screen_size(image.shape[0], image.shape[1])
         found = agreement(first.labels, second.labels)
         counts = " and ".join(str(len(segmentation.areas())) for segmentation in (first, second))

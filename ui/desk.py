@@ -50,31 +50,36 @@ class Desk:
         """
         image = read_image(path, name=path.name, max_pixels=self.shop.max_pixels)
         segmenter = self.shop.catalog.get(model)
-        before = self._sittings.get(tab)
-        return self._sittings.put(tab, self.shop.run(lambda: begin(image, path, model, segmenter, classes=classes, crf=crf, before=before)))
+        with self._sittings.changing(tab):
+            before = self._sittings.get(tab)
+            return self._sittings.put(tab, self.shop.run(lambda: begin(image, path, model, segmenter, classes=classes, crf=crf, before=before)))
 
     def again(self, tab: str, *, classes: int, crf: float) -> Sitting | None:
         """Decode at another granularity; None while there is no image."""
-        sitting = self._sittings.get(tab)
-        if sitting is None:
-            return None
-        return self._sittings.put(tab, self.shop.run(lambda: decode_again(sitting, classes=classes, crf=crf)))
+        with self._sittings.changing(tab):
+            sitting = self._sittings.get(tab)
+            if sitting is None:
+                return None
+            return self._sittings.put(tab, self.shop.run(lambda: decode_again(sitting, classes=classes, crf=crf)))
 
     def edit(self, tab: str, operation: str, labels: list[int], value: str = "") -> Sitting:
         """Rename, recolour, merge, split or ignore classes."""
-        sitting = self.need(tab)
-        return self._sittings.put(tab, self.shop.run(lambda: edit(sitting, operation, labels, value)))
+        with self._sittings.changing(tab):
+            sitting = self.need(tab)
+            return self._sittings.put(tab, self.shop.run(lambda: edit(sitting, operation, labels, value)))
 
     def name(self, tab: str, labels: list[int], text: str) -> tuple[Sitting, str]:
         """Name classes from words; see `ui.naming.name_from_words`."""
-        sitting = self.need(tab)
-        named, told = self.shop.run(lambda: name_from_words(sitting, labels, text))
-        return self._sittings.put(tab, named), told
+        with self._sittings.changing(tab):
+            sitting = self.need(tab)
+            named, told = self.shop.run(lambda: name_from_words(sitting, labels, text))
+            return self._sittings.put(tab, named), told
 
     def undo(self, tab: str) -> Sitting:
         """Take back the latest edit."""
-        sitting = self.need(tab)
-        return self._sittings.put(tab, self.shop.run(lambda: undo(sitting)))
+        with self._sittings.changing(tab):
+            sitting = self.need(tab)
+            return self._sittings.put(tab, self.shop.run(lambda: undo(sitting)))
 
     def find(self, tab: str) -> Sitting | None:
         """The sitting of ``tab``; None where there is no image (any more)."""
@@ -90,7 +95,8 @@ class Desk:
 
     def drop(self, tab: str) -> None:
         """Forget the image of ``tab`` and what it has downloaded."""
-        self._sittings.drop(tab)
+        with self._sittings.changing(tab):  # what is being worked on would otherwise come back
+            self._sittings.drop(tab)
         self.shop.downloads.drop(tab)
 
     def download(self, tab: str, kind: str, look: Look) -> Path:

@@ -109,14 +109,16 @@ class FeaturesTab:
 
     def drop(self, tab: str) -> None:
         """Forget the photos of ``tab``."""
-        self._shelves.drop(tab)
+        with self._shelves.changing(tab):
+            self._shelves.drop(tab)
 
     def entered(self, space: str, first: int, request: gr.Request) -> Updates:
         """The tab is looked at, or another look is wanted."""
         tab = browser_tab(request)
-        shelf, sitting = self._shelves.get(tab), self._desk.find(tab)
-        if shelf is None and sitting is not None:
-            shelf = self._shelves.put(tab, Shelf(sitting.model, (seen_before(sitting),)))
+        with self._shelves.changing(tab):
+            shelf, sitting = self._shelves.get(tab), self._desk.find(tab)
+            if shelf is None and sitting is not None:
+                shelf = self._shelves.put(tab, Shelf(sitting.model, (seen_before(sitting),)))
         return {self.status: ""} if shelf is None else self._show(shelf, space, first)
 
     def opened(self, payload: list[dict[str, Any]] | None, model: str, space: str, first: int, request: gr.Request) -> Updates:
@@ -134,7 +136,9 @@ class FeaturesTab:
 
     def _open(self, paths: Sequence[Path], model: str, space: str, first: int, tab: str) -> Updates:
         photos = tuple(look_at(self._shop, path, model) for path in paths)
-        return self._show(self._shelves.put(tab, Shelf(model, photos)), space, first)
+        with self._shelves.changing(tab):
+            shelf = self._shelves.put(tab, Shelf(model, photos))
+        return self._show(shelf, space, first)
 
     def _show(self, shelf: Shelf, space: str, first: int) -> Updates:
         pictures, status = shelf_pictures(shelf.photos, space, first)

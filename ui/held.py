@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from models.errors import StegoError
@@ -19,6 +22,14 @@ class Weighed(Protocol):
 T = TypeVar("T", bound=Weighed)
 
 
+@dataclass
+class _Turn:
+    """Whose turn it is in a tab, and how many have it or wait for it."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    wanted: int = 0
+
+
 class Held(Generic[T]):
     """One thing for each browser tab.
 
@@ -29,7 +40,27 @@ class Held(Generic[T]):
     def __init__(self, max_pixels: int) -> None:
         self._max_pixels = max_pixels
         self._held: OrderedDict[str, T] = OrderedDict()
+        self._turns: dict[str, _Turn] = {}
         self._lock = threading.Lock()
+
+    @contextmanager
+    def changing(self, tab: str) -> Iterator[None]:
+        """One caller at a time for each tab, from reading what the tab has to putting what follows from it.
+
+        Events of one tab are handled at the same time; whoever began with the older state would undo what the other did.
+        To be entered once by a caller: it does not nest. Reading alone needs no turn.
+        """
+        with self._lock:
+            turn = self._turns.setdefault(tab, _Turn())
+            turn.wanted += 1
+        try:
+            with turn.lock:
+                yield
+        finally:
+            with self._lock:  # no lock outlives its last caller, however many tabs come and go
+                turn.wanted -= 1
+                if not turn.wanted:
+                    del self._turns[tab]
 
     def get(self, tab: str) -> T | None:
         """What ``tab`` has, if it is still held."""

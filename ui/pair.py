@@ -63,10 +63,11 @@ class PairDesk:
 
     def begin(self, tab: str, sitting: Sitting | None) -> Pair | None:
         """The pair of ``tab``; where it has none yet, the photo of the tab "Segment" is its first."""
-        pair = self._pairs.get(tab)
-        if pair is not None or sitting is None:
-            return pair
-        return self._pairs.put(tab, Pair(sitting.model, (seen_before(sitting), None)))
+        with self._pairs.changing(tab):
+            pair = self._pairs.get(tab)
+            if pair is not None or sitting is None:
+                return pair
+            return self._pairs.put(tab, Pair(sitting.model, (seen_before(sitting), None)))
 
     def open(self, tab: str, side: int, path: Path, model: str) -> Pair:
         """Take the image file at ``path`` as photo number ``side``. Photos that another model has encoded are let go of.
@@ -75,23 +76,25 @@ class PairDesk:
             StegoError: not an image, too large, an unknown model, or no turn to be had.
         """
         seen = look_at(self.shop, path, model)
-        pair = self._pairs.get(tab)
-        if pair is None or pair.model != model:
-            pair = Pair(model)
-        photos = (seen, pair.photos[1]) if side == 0 else (pair.photos[0], seen)
-        point = replace(pair.point, side=side) if pair.photos[pair.point.side] is None else pair.point
-        return self._pairs.put(tab, replace(pair, photos=photos, point=point))
+        with self._pairs.changing(tab):
+            pair = self._pairs.get(tab)
+            if pair is None or pair.model != model:
+                pair = Pair(model)
+            photos = (seen, pair.photos[1]) if side == 0 else (pair.photos[0], seen)
+            point = replace(pair.point, side=side) if pair.photos[pair.point.side] is None else pair.point
+            return self._pairs.put(tab, replace(pair, photos=photos, point=point))
 
     def close(self, tab: str, side: int) -> Pair | None:
         """Take photo number ``side`` away."""
-        pair = self._pairs.get(tab)
-        if pair is None:
-            return None
-        photos = (None, pair.photos[1]) if side == 0 else (pair.photos[0], None)
-        if photos == (None, None):
-            self._pairs.drop(tab)
-            return None
-        return self._pairs.put(tab, replace(pair, photos=photos, point=replace(pair.point, side=0 if photos[0] else 1)))
+        with self._pairs.changing(tab):
+            pair = self._pairs.get(tab)
+            if pair is None:
+                return None
+            photos = (None, pair.photos[1]) if side == 0 else (pair.photos[0], None)
+            if photos == (None, None):
+                self._pairs.drop(tab)
+                return None
+            return self._pairs.put(tab, replace(pair, photos=photos, point=replace(pair.point, side=0 if photos[0] else 1)))
 
     def point(self, tab: str, point: Point) -> Pair:
         """Ask about another point.
@@ -99,14 +102,16 @@ class PairDesk:
         Raises:
             StegoError: there is no photo (any more), or not that one.
         """
-        pair = self._pairs.need(tab)
-        if pair.photos[point.side] is None:
-            raise StegoError(f"there is no {ORDINAL[point.side]} photo yet: drop one first")
-        return self._pairs.put(tab, replace(pair, point=point))
+        with self._pairs.changing(tab):
+            pair = self._pairs.need(tab)
+            if pair.photos[point.side] is None:
+                raise StegoError(f"there is no {ORDINAL[point.side]} photo yet: drop one first")
+            return self._pairs.put(tab, replace(pair, point=point))
 
     def drop(self, tab: str) -> None:
         """Forget the photos of ``tab``."""
-        self._pairs.drop(tab)
+        with self._pairs.changing(tab):
+            self._pairs.drop(tab)
 
 
 def view_pair(pair: Pair, space: str, low: float) -> PairView:
