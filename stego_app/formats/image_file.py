@@ -7,19 +7,24 @@ import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
-from stego_app.formats.safe_zip import open_zip
+from models.errors import StegoError
+from stego_app.formats.safe_zip import DAMAGED, open_zip
 
 _READING = threading.Lock()
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file, or the ``member`` of a zip ``path``."""
+    """A file, or the ``member`` of a zip ``path``.
+
+    ``private``: who gets the results has the image elsewhere, so that ``path`` is of no use there, and is nobody's business.
+    """
 
     path: Path
     member: str = ""
+    private: bool = False
 
     def read_bytes(self) -> bytes:
         """All bytes.
@@ -32,8 +37,8 @@ class ImageFile:
         try:
             with _READING:  # one archive's members share a file position
                 return _archive(str(self.path), self.path.stat().st_mtime_ns).read(self.member)
-        except (BadZipFile, KeyError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-            raise OSError(f"damaged in {self.path.name}: {error}") from error
+        except (StegoError, *DAMAGED) as error:  # the former where the zip was replaced since it was looked at
+            raise OSError(f"damaged in {self.path.name}: {str(error) or type(error).__name__}") from error
 
     def digest(self) -> str:
         """SHA-256 of the bytes in hex digits; empty if they cannot be read."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import stat
+import struct
+import zlib
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, LargeZipFile, ZipFile, ZipInfo
 
@@ -13,6 +16,9 @@ MAX_MEMBER_BYTES = 2_000_000_000
 MAX_RATIO = 200
 """A member that grows more than this is no photo or label map, if it is large too: a plain label map of one class can shrink a thousandfold."""
 RATIO_FREE_BYTES = 64_000_000
+
+DAMAGED = (BadZipFile, zlib.error, LZMAError, struct.error, EOFError, KeyError, OverflowError, RuntimeError, ValueError)
+"""What reading a damaged member raises besides OSError: `zipfile` lets through what its decoders raise."""
 
 _DATE = (1980, 1, 1, 0, 0, 0)
 

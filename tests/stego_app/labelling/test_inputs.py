@@ -13,6 +13,7 @@ from test_label_folder import BLUE, PLAIN, RED, ColourSegmenter, halves
 
 from models.errors import StegoError
 from stego_app.formats import safe_zip
+from stego_app.formats.image_file import ImageFile
 from stego_app.labelling import label_images
 from stego_app.labelling.inputs import find_inputs
 from stego_app.labelling.manifest import read_entries
@@ -91,6 +92,31 @@ def test_a_missing_or_bad_file_of_a_list_or_zip_is_a_failure_of_its_own(here: Pa
     summary = label_images(plan_inputs(["bad.zip"], here / "out2"), here / "out2", ColourSegmenter(), PLAIN)
     assert sorted(name for name, _ in summary.failures) == ["a.png", "b.png"]
     assert all("\n" not in reason for _, reason in summary.failures)
+
+
+def test_damaged_packed_bytes_of_a_zip_are_one_failure_each(here: Path) -> None:
+    for kind, start in ((zipfile.ZIP_DEFLATED, 35), (zipfile.ZIP_BZIP2, 35), (zipfile.ZIP_LZMA, 44)):  # where the packed bytes of a.png begin
+        archive = here / f"{kind}.zip"
+        with zipfile.ZipFile(archive, "w", kind) as made:
+            for name in ("a.png", "b.png"):
+                made.writestr(name, picture())
+        data = bytearray(archive.read_bytes())
+        data[start : start + 10] = b"\xff" * 10
+        archive.write_bytes(data)
+        out = here / f"out{kind}"
+        summary = label_images(plan_inputs([archive], out), out, ColourSegmenter(), PLAIN)
+        assert summary.labelled == 1
+        ((name, reason),) = summary.failures
+        assert name == "a.png"
+        assert reason.startswith("cannot be read (")
+        assert ImageFile(archive, "a.png").digest() == ""
+
+
+def test_a_zip_that_is_replaced_by_something_else_is_a_failure_of_its_images(here: Path) -> None:
+    plans = plan_inputs([zipped(here / "some.zip", {"a.png": picture()})], here / "out")
+    (here / "some.zip").write_text("no zip")
+    ((name, reason),) = label_images(plans, here / "out", ColourSegmenter(), PLAIN).failures
+    assert (name, "not a readable zip" in reason) == ("a.png", True)
 
 
 @pytest.mark.parametrize("name", ["../out.png", "/etc/a.png", "a/../../b.png", "C:/a.png", "a\\..\\b.png"])
