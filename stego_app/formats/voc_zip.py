@@ -20,7 +20,7 @@ from stego_app.formats.distinct import Color, distinct_colors, distinct_names
 from stego_app.formats.label_map import MAX_LABEL_PIXELS, Classes, LabelMap, LabelSet, checked_labels, text_name
 from stego_app.formats.parts import whole_file
 from stego_app.formats.registry import Add, Format
-from stego_app.formats.safe_zip import add_bytes, members, open_zip
+from stego_app.formats.safe_zip import DAMAGED, add_bytes, members, open_zip
 from stego_app.images import read_image
 
 MASKS = "SegmentationClass"
@@ -169,4 +169,7 @@ def _from_folder(root: Path, name: str) -> bytes:
 
 
 def _from_zip(archive: ZipFile, name: str) -> bytes:
-    return archive.read(name)
+    try:
+        return archive.read(name)
+    except (OSError, *DAMAGED) as error:
+        raise StegoError(f"{archive.filename}/{name}: damaged in the zip ({str(error) or type(error).__name__})") from error

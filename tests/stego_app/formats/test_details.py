@@ -69,6 +69,24 @@ def test_a_colour_that_the_label_map_does_not_declare_is_named(tmp_path: Path) -
         list(found(tmp_path / "in.zip").maps)
 
 
+@pytest.mark.parametrize("damaged", ["labelmap.txt", "SegmentationClass/x.png"])
+def test_damaged_packed_bytes_of_a_label_zip_are_one_clear_line(damaged: str, tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (3, 3), (10, 20, 30)).save(stream, "PNG")
+    with zipfile.ZipFile(tmp_path / "in.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("labelmap.txt", "background:0,0,0::\nroad:10,20,30::\n")
+        archive.writestr("SegmentationClass/x.png", stream.getvalue())
+        start = archive.getinfo(damaged).header_offset + 30 + len(damaged)
+    data = bytearray((tmp_path / "in.zip").read_bytes())
+    data[start] = 0xFF  # a kind of block that deflate does not have
+    (tmp_path / "in.zip").write_bytes(data)
+    read = find_format("voc").read
+    assert read is not None
+    with pytest.raises(StegoError, match=rf"in.zip/{damaged}: damaged in the zip \(") as caught:
+        list(read(tmp_path / "in.zip").maps)
+    assert "\n" not in str(caught.value)
+
+
 def test_cvat_counts_run_along_the_rows_zeros_first() -> None:
     assert row_runs(np.array([[0, 1, 1], [1, 0, 0]], bool)) == [1, 3, 2]
     assert row_runs(np.array([[1, 0], [0, 1]], bool)) == [0, 1, 2, 1]
