@@ -12,7 +12,6 @@ import shutil
 import stat
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,6 +19,7 @@ from typing import BinaryIO
 
 from models.errors import StegoError
 from stego_app.atomic import OutputError, output_error, write_bytes
+from stego_app.formats.safe_zip import DAMAGED
 from stego_app.images import IMAGE_SUFFIXES, TooManyPixelsError, image_size
 
 _PART_BYTES = 200  # of a name between slashes; most file systems take 255, and results add a suffix
@@ -32,7 +32,6 @@ _CHUNK = 1 << 20
 _END = struct.Struct("<4s4H2LH")
 _END_64_PLACE = struct.Struct("<4sLQL")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
-_BAD_ENTRY = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
 
 
 class ArchiveError(StegoError):
@@ -126,7 +125,9 @@ def _unpack_one(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, nam
             try:
                 with archive.open(info) as source:
                     shutil.copyfileobj(source, target, _CHUNK)
-            except _BAD_ENTRY as error:
+            except (OSError, *DAMAGED) as error:
+                if isinstance(error, OSError) and error.errno is not None:  # the disk's; of damaged bzip2 it has no number
+                    raise
                 return f"{name}: cannot be unpacked ({' '.join(str(error).split()) or type(error).__name__})"
     except OSError as error:
         problem = output_error(path, error)

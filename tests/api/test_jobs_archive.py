@@ -148,6 +148,20 @@ def test_files_that_cannot_be_unpacked_are_listed_and_the_others_are_not_lost(tm
     assert "more than 10,000 pixels; refused before decoding" in reasons["large.png"]
 
 
+@pytest.mark.parametrize(("packing", "header"), [(zipfile.ZIP_DEFLATED, 0), (zipfile.ZIP_BZIP2, 0), (zipfile.ZIP_LZMA, 9)])
+def test_packed_bytes_that_are_damaged_cost_their_file_alone(packing: int, header: int, tmp_path: Path) -> None:
+    data = bytearray(archive({"broken.png": picture(0), "good.png": picture(1)}, packing=packing))
+    start = 40 + header  # of those of the first
+    data[start : start + 10] = b"\xff" * 10
+    (tmp_path / "upload.zip").write_bytes(data)
+    unpack(tmp_path / "upload.zip", tmp_path / "input", tmp_path / "refused.json", LIMITS, max_pixels=10_000, step=lambda *_: None)
+    assert [path.name for path in (tmp_path / "input").iterdir()] == ["good.png"]
+    ((name, reason),) = read_refused(tmp_path / "refused.json")
+    assert name == "broken.png"
+    assert reason.startswith("broken.png: cannot be unpacked (")
+    assert "None" not in reason
+
+
 GOOD = archive(photos(3))
 
 
