@@ -25,6 +25,9 @@ class ViewPlan:
     local: tuple[Crop, ...] = field(default=())
 
 
+NOTHING = torch.empty(0, dtype=torch.int64)
+
+
 class Batch(NamedTuple):
     """A micro-batch of B images.
 
@@ -35,6 +38,7 @@ class Batch(NamedTuple):
         flips: (V, B) bool, whether it is mirrored.
         labels: (B,) int64, the number of each image's folder.
         indices: (B,) int64, which images these are.
+        unreadable: (R,) int64, which images others were taken for, since they cannot be read.
     """
 
     views: torch.Tensor
@@ -43,6 +47,7 @@ class Batch(NamedTuple):
     flips: torch.Tensor
     labels: torch.Tensor
     indices: torch.Tensor
+    unreadable: torch.Tensor = NOTHING
 
     @property
     def size(self) -> int:
@@ -101,7 +106,7 @@ class PretrainViews(Dataset[Batch]):
         else:
             self._pool = self._pool or ThreadPoolExecutor(self.threads)
             made = list(self._pool.map(lambda job: self._views(*job), jobs))
-        return _collate(made, len(plan.crops), self.labels)
+        return _collate(made, len(plan.crops), self.labels)._replace(unreadable=replaced([job[2] for job in jobs], [one[3] for one in made]))
 
     def _views(self, step: int, slot: int, index: int, plan: ViewPlan) -> tuple[list[torch.Tensor], list[tuple[float, ...]], list[bool], int]:
         rng = np.random.default_rng((self.seed, 3, step, slot))
@@ -109,7 +114,9 @@ class PretrainViews(Dataset[Batch]):
             images = [bank.get(index) for bank in self.banks]
             if all(image is not None for image in images):
                 break
-            index = int(rng.integers(len(self.banks[0])))
+            allowed = self.subset(step)
+            place = int(rng.integers(len(self.banks[0]) if allowed is None else len(allowed)))
+            index = place if allowed is None else int(allowed[place])
         else:
             reasons = [reason for bank in self.banks for reason in bank.skipped.values()]
             raise StegoError(f"{ATTEMPTS} images in a row cannot be read, the last of them: {reasons[-1]}")
@@ -134,6 +141,11 @@ def deal(seed: int, step: int, batch: int, count: int, subset: npt.NDArray[np.in
     positions = np.arange(step * batch, (step + 1) * batch)
     chosen = np.array([epoch_order(seed, int(epoch), size)[place] for epoch, place in zip(positions // size, positions % size, strict=True)], dtype=np.int64)
     return chosen if subset is None else subset[chosen]
+
+
+def replaced(asked: Sequence[int], taken: Sequence[int]) -> torch.Tensor:
+    """The items (R,) int64 of ``asked`` for which others were ``taken``."""
+    return torch.tensor([one for one, other in zip(asked, taken, strict=True) if one != other], dtype=torch.int64)
 
 
 def _collate(made: Sequence[tuple[list[torch.Tensor], list[tuple[float, ...]], list[bool], int]], views: int, labels: npt.NDArray[np.int64]) -> Batch:

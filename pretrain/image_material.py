@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pretrain.augment import centre_view
 from pretrain.batches import PretrainViews, Share
 from pretrain.encoder import Encoder, build_encoder
 from pretrain.material import MakeBatches, Material, Watched
+from pretrain.processes import bytes_to_keep
 from pretrain.schedules import Clock
 from pretrain.settings import PretrainConfig
 from pretrain.source import ImageSource, SourceBank, check_sizes, data_fingerprint, folder_labels, open_source
@@ -38,15 +39,11 @@ class ImageMaterial(Material):
         self.sources = [self.source, *([_paired(self.source, open_source([config.pair]), config)] if config.pair else [])]
         self.names = self.source.names
         self.labels, self.kinds = folder_labels(self.source)
-        self.banks: tuple[SourceBank, ...] = ()
+        self.banks: Sequence[SourceBank] = ()
 
     @property
     def fingerprint(self) -> str:
         return data_fingerprint(self.source.names, self.source.sizes)
-
-    @property
-    def skipped(self) -> Mapping[Path, str]:
-        return {path: reason for bank in self.banks for path, reason in bank.skipped.items()}
 
     def build_encoder(self) -> Encoder:
         encoder = build_encoder(self.config)
@@ -57,7 +54,7 @@ class ImageMaterial(Material):
         largest = max(crop.size for step in (0, steps - 1) for crop in kind.plan_at(self.config, self.options, Clock(step, steps))[0].crops)
         for one in self.sources:
             check_sizes(one, largest, progress)
-        self.banks = tuple(SourceBank(one, max(64, round(1.15 * largest)), self.config.memory_gb * 1e9 / len(self.sources)) for one in self.sources)
+        self.banks = tuple(SourceBank(one, max(64, round(1.15 * largest)), bytes_to_keep(self.config) / len(self.sources)) for one in self.sources)
 
     def batches(self, method: Any, steps: int) -> MakeBatches:
         def make_batches(start: int, share: Share) -> PretrainViews:

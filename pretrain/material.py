@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from pretrain.bank import Bank
 from pretrain.batches import Share
 from pretrain.settings import PretrainConfig
 from stego_app.progress import Progress
@@ -36,12 +37,14 @@ class Material(ABC):
         names: of the files, in order.
         labels: (N,) int64, a number for each item's kind, where folders are kinds.
         kinds: their names.
+        banks: what the items are read from; of several modalities one each.
     """
 
     config: PretrainConfig
     names: Sequence[str]
     labels: npt.NDArray[np.int64]
     kinds: Sequence[str]
+    banks: Sequence[Bank[Any]]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -52,9 +55,15 @@ class Material(ABC):
         """A short text that other data would not have."""
 
     @property
-    @abstractmethod
     def skipped(self) -> Mapping[Path, str]:
         """Files that could not be read so far, and why."""
+        return {path: reason for bank in self.banks for path, reason in bank.skipped.items()}
+
+    def look_again(self, indices: Iterable[int]) -> None:
+        """Read items that a process beside this one could not, so that they and the reasons are in `skipped` here too."""
+        for index in indices:
+            for bank in self.banks:
+                bank.get(index)
 
     @abstractmethod
     def build_encoder(self) -> nn.Module:

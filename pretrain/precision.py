@@ -14,6 +14,11 @@ def training_precision(precision: str, accelerator: str) -> str:
     """
     if precision != "auto":
         return precision
-    cuda = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
+    cuda = on_gpu(accelerator)
     device = torch.device("cuda" if cuda else "mps" if accelerator == "mps" else "cpu")
     return "bf16-mixed" if precision_of("auto", device) == "bf16" else "32-true"
+
+
+def on_gpu(accelerator: str) -> bool:
+    """Whether Lightning's ``accelerator`` is a CUDA device here."""
+    return accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())

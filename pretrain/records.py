@@ -89,7 +89,7 @@ def _curves(rows: Sequence[tuple[int, str, float]], history: Sequence[Health]) -
     for name in titles:
         series[name] = [(health.step, value) for health in history if (value := asdict(health)[name]) is not None]
     shown = [name for name, points in series.items() if points]
-    figure = Figure(figsize=(4 * len(shown), 3), layout="constrained")
+    figure = Figure(figsize=(4 * max(1, len(shown)), 3), layout="constrained")  # a run interrupted before its first check has no curve yet
     for number, name in enumerate(shown):
         axes = figure.add_subplot(1, len(shown), number + 1)
         axes.plot(*zip(*series[name], strict=True), marker="" if name == "loss" else ".")

@@ -21,6 +21,7 @@ from pretrain.material import Material
 from pretrain.methods import load_method
 from pretrain.methods.base import Pretext, Setting
 from pretrain.optimiser_state import restore_optimiser
+from pretrain.processes import check_shares
 from pretrain.records import Records, write_report
 from pretrain.settings import PretrainConfig, checked
 from pretrain.state import frozen_digest, load_state, part_path, restore_module, save_state
@@ -72,12 +73,16 @@ def pretrain(config: PretrainConfig, progress: Progress = silent, say: Say = pri
     keeper = Keeper(module, watch, folder, tensors, about, float(header["seconds"]), progress, say)
     try:
         if module.first_step < prepared.steps:
-            fit(_trainer(config, prepared.steps - module.first_step, keeper), module)
+            trainer = _trainer(config, prepared.steps - module.first_step, keeper)
+            check_shares(config, module.method, trainer.world_size)
+            fit(trainer, module)
     finally:
         keeper.report(prepared)
     if module.global_rank == 0:
         _save(prepared, config, keeper)
         part_path(config.out).unlink(missing_ok=True)
+        for line in _skipped(prepared):
+            say(line)
         say(f"{config.out}: {config.out.stat().st_size / 1e6:.1f} MB; {watch.history[-1].line()}; report {folder / 'report.html'}")
     return config.out
 
@@ -110,6 +115,15 @@ def prepare(config: PretrainConfig, progress: Progress = silent) -> Prepared:
         torch.manual_seed(config.seed + 1)
         method: Pretext = kind(encoder, Setting(material.config, options, len(material), material.labels, len(material.kinds), steps))
     return Prepared(Pretraining(method, config, steps, material), material, steps)
+
+
+def _skipped(prepared: Prepared) -> list[str]:
+    """A line on what could not be read, if anything."""
+    reasons = list(prepared.material.skipped.values())
+    if not reasons:
+        return []
+    others = f" (and {len(reasons) - 1} others, listed in the file's card)" if len(reasons) > 1 else ""
+    return [f"skipped: {reasons[0]}{others}"]
 
 
 def _opening(prepared: Prepared, config: PretrainConfig) -> str:

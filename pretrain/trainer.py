@@ -21,6 +21,7 @@ from pretrain.material import MakeBatches, Material, Watched
 from pretrain.methods.base import Pretext
 from pretrain.methods.teacher import Teacher
 from pretrain.optimiser import build_optimiser, set_rates
+from pretrain.processes import view_workers
 from pretrain.schedules import Clock, cosine, scaled_rate
 from pretrain.settings import PretrainConfig
 from pretrain.state import part_path
@@ -61,9 +62,7 @@ class Pretraining(lightning.LightningModule):  # type: ignore[misc] # lightning 
     def train_dataloader(self) -> DataLoader[Any]:
         """This process's share of every step."""
         share = Share(self.trainer.global_rank, self.trainer.world_size, self.config.accumulate)
-        workers = self.config.workers
-        if workers is None:
-            workers = 8 if self.device.type == "cuda" else 0
+        workers = view_workers(self.config)
         return DataLoader(
             self.make_batches(self.first_step, share),
             batch_size=None,
@@ -72,8 +71,10 @@ class Pretraining(lightning.LightningModule):  # type: ignore[misc] # lightning 
             multiprocessing_context="fork" if workers else None,  # what has been read is shared with the workers, not sent to them
         )
 
-    def on_train_batch_start(self, _batch: Any, index: int) -> None:
+    def on_train_batch_start(self, batch: Any, index: int) -> None:
         """Set rates, and the generator that masks and stochastic depth draw from: functions of the step alone."""
+        if self.global_rank == 0 and len(batch.unreadable):
+            self.material.look_again(batch.unreadable.tolist())
         clock, defaults = self.clock, self.method.defaults
         self._micro = index % self.config.accumulate
         peak = scaled_rate(self.config.learning_rate or defaults.learning_rate, self.config.batch, defaults.batch)

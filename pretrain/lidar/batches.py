@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from models.errors import StegoError
 from pretrain.bank import Bank
-from pretrain.batches import Share, deal
+from pretrain.batches import NOTHING, Share, deal, replaced
 from pretrain.lidar.queries import Queries, ray_queries
 from pretrain.views import ATTEMPTS
 from stego_app.lidar.motion import random_motion
@@ -33,6 +33,7 @@ class ScanBatch(NamedTuple):
         full: (Q,) bool.
         query_intensity: (Q,) in [0, 1], or `pretrain.lidar.queries.UNKNOWN`.
         query_scan: (Q,) int64.
+        unreadable: (R,) int64, which scans others were taken for, since they cannot be used.
     """
 
     points: torch.Tensor
@@ -43,6 +44,7 @@ class ScanBatch(NamedTuple):
     full: torch.Tensor
     query_intensity: torch.Tensor
     query_scan: torch.Tensor
+    unreadable: torch.Tensor = NOTHING
 
     @property
     def size(self) -> int:
@@ -101,15 +103,17 @@ class ScanBatches(Dataset[ScanBatch]):
 
     def __getitem__(self, item: int) -> ScanBatch:
         step = self.start + item // self.share.accumulate
-        indices = deal(self.seed, step, self.batch, len(self.bank))
-        return collate([self._asked(step, slot, int(indices[slot])) for slot in self.share.slots(item, self.batch)])
+        slots = self.share.slots(item, self.batch)
+        dealt = deal(self.seed, step, self.batch, len(self.bank))[slots.start : slots.stop].tolist()
+        made = [self._asked(step, slot, index) for slot, index in zip(slots, dealt, strict=True)]
+        return collate([one for one, _ in made])._replace(unreadable=replaced(dealt, [index for _, index in made]))
 
-    def _asked(self, step: int, slot: int, index: int) -> Asked:
+    def _asked(self, step: int, slot: int, index: int) -> tuple[Asked, int]:
         rng = np.random.default_rng((self.seed, 3, step, slot))
         for _ in range(ATTEMPTS):
             scan = self.bank.get(index)
             if scan is not None:
-                return asked(scan, self.asking, rng)
+                return asked(scan, self.asking, rng), index
             index = int(rng.integers(len(self.bank)))
         raise StegoError(f"{ATTEMPTS} scans in a row cannot be used, the last of them: {next(reversed(self.bank.skipped.values()))}")
 

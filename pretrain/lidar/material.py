@@ -15,6 +15,7 @@ from models.lidar.backbone import LidarBackbone, LidarSpec, load_lidar_backbone,
 from pretrain.batches import Share
 from pretrain.lidar.batches import Asking, ScanBank, ScanBatches
 from pretrain.material import MakeBatches, Material, Watched
+from pretrain.processes import bytes_to_keep
 from pretrain.settings import PretrainConfig
 from pretrain.source import data_fingerprint
 from stego_app.data.dataset import evenly
@@ -52,15 +53,12 @@ class LidarMaterial(Material):
         self.paths = [path for one in config.data for path in find_scans(one)]
         self.names = [str(path) for path in self.paths]
         self.labels, self.kinds = np.zeros(len(self.paths), np.int64), [""]
-        self.bank = ScanBank(self.paths, options.reach, config.memory_gb * 1e9)
+        self.bank = ScanBank(self.paths, options.reach, bytes_to_keep(config))
+        self.banks = (self.bank,)
 
     @property
     def fingerprint(self) -> str:
         return data_fingerprint(self.names, [path.stat().st_size for path in self.paths])
-
-    @property
-    def skipped(self) -> Mapping[Path, str]:
-        return self.bank.skipped
 
     def build_encoder(self) -> LidarBackbone:
         if self.config.init is None:

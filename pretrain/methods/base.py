@@ -68,6 +68,7 @@ class Pretext(nn.Module, ABC):
         defaults: its optimiser's settings.
         needs_init: whether it only goes on from a trained backbone.
         takes_pair: whether it can learn from two modalities.
+        in_stages: whether some steps leave weights out that others train.
         material: the type of its data.
         has_teacher: whether `kept` is an average over the run, so that `ema` of the run's settings is not needed.
 
@@ -85,6 +86,7 @@ class Pretext(nn.Module, ABC):
     has_teacher: ClassVar[bool] = False
     needs_init: ClassVar[bool] = False
     takes_pair: ClassVar[bool] = False
+    in_stages: bool = False
 
     def __init__(self, encoder: Any, setting: Setting) -> None:
         super().__init__()

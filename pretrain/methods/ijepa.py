@@ -21,6 +21,8 @@ from pretrain.methods.teacher import Teacher
 from pretrain.schedules import teacher_momentum
 from pretrain.settings import PretrainConfig
 
+_TRIES = 200
+
 
 class IJepaOptions(MomentumOptions):
     """``targets`` blocks of ``target_scale`` of the image at an aspect of ``target_aspect``, a context of ``context_scale``.
@@ -90,29 +92,34 @@ def block_masks(count: int, grid: int, options: IJepaOptions) -> tuple[torch.Ten
     """Multi-block masks (section 3, "Targets" and "Context"): context (count, K) and ``options.targets`` times (count, M) patch indices.
 
     The blocks' size is drawn once for the batch, their places for each image. A context loses the patches of its image's targets; all
-    contexts are cut to the shortest.
+    contexts are cut to the shortest, so each is drawn until it has `least_context` patches.
+
+    Raises:
+        StegoError: the targets leave no such context.
     """
     shape = _block_shape(grid, options.target_scale, options.target_aspect)
-    least = max(2, grid * grid // 16)
-    contexts, targets = [], []
-    for _ in range(count):
-        blocks = [_block(grid, *shape) for _ in range(options.targets)]
-        hidden = torch.cat(blocks)
-        contexts.append(_context(grid, hidden, options.context_scale, least))
-        targets.append(torch.stack(blocks))
-    shortest = min(len(context) for context in contexts)
-    cut = [context[torch.randperm(len(context))[:shortest].sort().values] for context in contexts]
-    return torch.stack(cut), list(torch.stack(targets, dim=1))
+    pairs = [_image_masks(grid, shape, options) for _ in range(count)]
+    shortest = min(len(context) for context, _ in pairs)
+    cut = [context[torch.randperm(len(context))[:shortest].sort().values] for context, _ in pairs]
+    return torch.stack(cut), list(torch.stack([blocks for _, blocks in pairs], dim=1))
 
 
-def _context(grid: int, hidden: torch.Tensor, scale: tuple[float, float], least: int) -> torch.Tensor:
-    everything = torch.arange(grid * grid)
-    for _ in range(20):
-        block = _block(grid, *_block_shape(grid, scale, (1.0, 1.0)))
-        left = block[~torch.isin(block, hidden)]
-        if len(left) >= least:
-            return left
-    return everything[~torch.isin(everything, hidden)]
+def least_context(grid: int) -> int:
+    """Patches a context has at least: a sixteenth of them all, and four on a small grid, where random blocks can cover nearly everything."""
+    return max(4, grid * grid // 16)
+
+
+def _image_masks(grid: int, shape: tuple[int, int], options: IJepaOptions) -> tuple[torch.Tensor, torch.Tensor]:
+    """The context (K,) and the targets (T, M) of one image."""
+    for _ in range(_TRIES):
+        blocks = torch.stack([_block(grid, *shape) for _ in range(options.targets)])
+        block = _block(grid, *_block_shape(grid, options.context_scale, (1.0, 1.0)))
+        left = block[~torch.isin(block, blocks.flatten())]
+        if len(left) >= least_context(grid):
+            return left, blocks
+    asked = f"{options.targets} targets of {shape[0]} × {shape[1]} of {grid} × {grid} patches"
+    remedy = "choose fewer, smaller ones, or a larger --image-size"
+    raise StegoError(f"options 'targets' and 'target_scale': {asked} leave no context to predict them from; {remedy}")
 
 
 def _block_shape(grid: int, scale: tuple[float, float], aspect: tuple[float, float]) -> tuple[int, int]:

@@ -66,6 +66,7 @@ class SimClrV2(SimClr):
             return
         if options.pretraining + options.fine_tuning >= 1:
             raise StegoError("options 'pretraining' and 'fine_tuning' of 'simclrv2': expected a sum below 1, the rest is for distillation")
+        self.in_stages = True
         self.labelled = labelled_subset(setting.labels, options.label_fraction, setting.config.seed)
         if setting.classes < 2 or len(set(setting.labels[self.labelled])) < setting.classes:
             raise StegoError(f"option 'label_fraction' of 'simclrv2': expected two or more folders, all among the {len(self.labelled)} labelled images")

@@ -8,9 +8,10 @@ import torch
 from lightly.models.modules import SwaVProjectionHead
 from lightly.models.utils import normalize_weight
 from pydantic import Field
-from torch import nn
+from torch import distributed, nn
 from torch.nn import functional
 
+from pretrain.across import several_processes, whole_batch
 from pretrain.batches import Batch, ViewPlan
 from pretrain.encoder import Encoder
 from pretrain.methods.assignments import centred, crossed
@@ -102,14 +103,16 @@ class Swav(Method):
         size = self.queue.shape[1]
         if not size or int(self.filled) < size or self.clock.progress < self.settings.queue_from:
             return None
+        rank, world = (distributed.get_rank(), distributed.get_world_size()) if several_processes() else (0, 1)
+        share = size // world  # Sinkhorn gathers what the processes have, so each brings its own part of the queue
         with torch.no_grad():
-            return [self.prototypes(one) for one in self.queue]
+            return [self.prototypes(one[rank * share : (rank + 1) * share]) for one in self.queue]
 
     @torch.no_grad()
     def _enqueue(self, unit: torch.Tensor) -> None:
-        """Put the newest embeddings (2B, D) first and drop the oldest."""
+        """Put the newest embeddings (2B, D) of all processes first and drop the oldest: every process holds the same queue."""
         size = self.queue.shape[1]
         if size:
-            newest = torch.stack(unit.chunk(2))
+            newest = torch.stack([whole_batch(view) for view in unit.chunk(2)])
             self.queue.copy_(torch.cat([newest, self.queue], dim=1)[:, :size])
             self.filled.add_(newest.shape[1]).clamp_(max=size)

@@ -15,7 +15,7 @@ from pretrain.batches import Batch, ViewPlan
 from pretrain.material import Material
 from pretrain.methods.base import Defaults, Options, Pretext, Setting, Step, full_precision
 from pretrain.methods.teacher import Teacher
-from pretrain.schedules import Clock, cosine
+from pretrain.schedules import Clock
 from pretrain.settings import PretrainConfig
 from pretrain.video.encoder import Positions, VideoEncoder
 from pretrain.video.masks import LONG_RANGE, SHORT_RANGE, MaskKind, tube_masks
@@ -126,8 +126,8 @@ class VJepa(Pretext):
         self.target.follow(self.encoder, self.momentum_at(self.clock))
 
     def momentum_at(self, clock: Clock) -> float:
-        """From the published 0.998 to 1 along a cosine."""
-        return cosine(self.momentum, 1.0, clock.progress)
+        """From the published 0.998 to 1 along a line."""
+        return self.momentum + (1.0 - self.momentum) * clock.progress
 
 
 class VJepa2(VJepa):

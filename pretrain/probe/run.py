@@ -145,7 +145,9 @@ def _probe_patches(settings: ProbeSettings, backbone: Backbone, split: DenseSpli
         report.scores[name] = found.as_dict()
     report.notes.append(f"{len(split.names)} classes; {len(split.train)} images to learn from, {len(split.test)} to score on; {split.how}.")
     report.failures = scores.failures
-    shown = evenly(split.test.samples, settings.pictures) if settings.pictures else []
+    unusable = {name for name, _ in scores.failures}
+    readable = [sample for sample in split.test.samples if str(sample.image) not in unusable]
+    shown = evenly(readable, settings.pictures) if settings.pictures else []
     return report, [split.test.read_image(sample) for sample in shown]
 
 

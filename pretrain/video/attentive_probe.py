@@ -40,7 +40,7 @@ class AttentiveProbe(nn.Module):
 def fit_probe(
     tokens: torch.Tensor, labels: torch.Tensor, classes: int, *, steps: int = 300, batch: int = 64, rate: float = 1e-3, decay: float = 0.01, seed: int = 0
 ) -> AttentiveProbe:
-    """A probe trained on ``tokens`` (N, L, C), float, with ``labels`` (N,) int64: AdamW, warm-up over a tenth of the steps, a cosine to 0."""
+    """A probe trained on ``tokens`` (N, L, C) with ``labels`` (N,) int64: AdamW, warm-up over a tenth of the steps, a cosine to 0."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         probe = AttentiveProbe(tokens.shape[-1], classes)
@@ -48,7 +48,7 @@ def fit_probe(
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)
         for _ in range(steps):
             chosen = torch.randint(len(tokens), (min(batch, len(tokens)),))
-            loss = functional.cross_entropy(probe(tokens[chosen]), labels[chosen])
+            loss = functional.cross_entropy(probe(tokens[chosen].float()), labels[chosen])
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -59,5 +59,5 @@ def fit_probe(
 @torch.no_grad()
 def accuracy(probe: AttentiveProbe, tokens: torch.Tensor, labels: torch.Tensor, batch: int = 256) -> float:
     """Share of ``tokens`` (N, L, C) whose largest logit is that of their label (N,), in [0, 1]."""
-    right = [(probe(some).argmax(1) == wanted).float() for some, wanted in zip(torch.split(tokens, batch), torch.split(labels, batch), strict=True)]
+    right = [(probe(some.float()).argmax(1) == wanted).float() for some, wanted in zip(torch.split(tokens, batch), torch.split(labels, batch), strict=True)]
     return float(torch.cat(right).mean())

@@ -13,6 +13,7 @@ from models.errors import StegoError
 from pretrain.batches import Share
 from pretrain.encoder import build_encoder
 from pretrain.material import MakeBatches, Material, Watched
+from pretrain.processes import bytes_to_keep
 from pretrain.schedules import Clock
 from pretrain.settings import PretrainConfig
 from pretrain.source import kinds_of
@@ -48,7 +49,8 @@ class ClipMaterial(Material):
         self.source = open_clips(config.data, self.shape)
         self.names = [window.name for window in self.source.windows]
         self.labels, self.kinds = kinds_of([str(window.video.path) for window in self.source.windows])
-        self.bank = ClipBank(self.source.windows, self.shape, max(64, round(1.15 * config.image_size)), config.memory_gb * 1e9)
+        self.bank = ClipBank(self.source.windows, self.shape, max(64, round(1.15 * config.image_size)), bytes_to_keep(config))
+        self.banks = (self.bank,)
 
     @property
     def fingerprint(self) -> str:
@@ -56,7 +58,7 @@ class ClipMaterial(Material):
 
     @property
     def skipped(self) -> Mapping[Path, str]:
-        return {**self.source.skipped, **self.bank.skipped}
+        return {**self.source.skipped, **super().skipped}
 
     def build_encoder(self) -> VideoEncoder:
         start = build_encoder(self.config)

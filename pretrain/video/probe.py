@@ -21,7 +21,7 @@ from pretrain.video.attentive_probe import accuracy, fit_probe
 from pretrain.video.encoder import VideoEncoder
 from pretrain.video.file import KIND, read_video_encoder
 from pretrain.video.views import centre_clip
-from pretrain.video.windows import ClipShape, Window, open_clips, read_window
+from pretrain.video.windows import Window, open_clips, read_window
 from stego_app.atomic import write_bytes
 from stego_app.data.dataset import evenly
 from stego_app.features import device_of
@@ -29,16 +29,26 @@ from stego_app.progress import Progress, silent
 
 FOLDS = 4
 CLIPS_A_WINDOW = 3
-ENCODED_TOGETHER = 16
+WINDOWS = 200
+"""Windows that are looked at unless another number is asked for, spread evenly."""
 
 Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Clips:
-    """Clips (N, T, 3, S, S) uint8, the ``video`` (N,) and the ``window`` (N,) each is of, counted from 0 within its video, and the videos' paths."""
+class Seen:
+    """What the encoder says of clips.
 
-    pixels: torch.Tensor
+    Attributes:
+        tokens: (N, L, C) half floats.
+        shuffled: the same of the clips with their frames in another order; None where there are too few videos to ask for the order.
+        video: (N,) the video of each clip.
+        window: (N,) the window of each, counted from 0 within its video.
+        paths: of the videos.
+    """
+
+    tokens: torch.Tensor
+    shuffled: torch.Tensor | None
     video: Numbers
     window: Numbers
     paths: list[Path]
@@ -104,7 +114,7 @@ def probe_clips(
         encoder: a file of an encoder of clips; or ``random:`` and one, the same network before any training.
         data: a clip, or a folder that is searched.
         side: pixels of the clips' central square; what the encoder was trained at if None.
-        limit: at most so many windows, evenly chosen.
+        limit: at most so many windows, evenly chosen; `WINDOWS` if None. Memory grows with their number.
 
     Raises:
         StegoError: an unusable encoder, no clip that can be read, or a folder that cannot be written.
@@ -116,8 +126,8 @@ def probe_clips(
     shape = network.video.clip
     source = open_clips([data], shape, progress)
     failures = [(str(path), reason) for path, reason in source.skipped.items()]
-    clips = read_clips(evenly(source.windows, limit), shape, size, seed, failures, progress)
-    asked = list(ask(network.to(device_of(device)), clips, seed, progress))
+    seen = see(network.to(device_of(device)), evenly(source.windows, limit or WINDOWS), size, seed, failures, progress)
+    asked = list(ask(seen, seed, progress))
     if not asked:
         raise StegoError(f"{data}: expected at least {FOLDS} videos, or one that is long enough for several clips of {shape.seconds:.1f} s")
     found = ClipProbe(encoder, asked, failures)
@@ -141,15 +151,19 @@ def load_encoder(name: str, seed: int) -> VideoEncoder:
         return VideoEncoder(build_vit(trained.spec), trained.video, inflate=False).eval()
 
 
-def read_clips(windows: list[Window], shape: ClipShape, side: int, seed: int, failures: list[tuple[str, str]], progress: Progress = silent) -> Clips:
-    """Up to `CLIPS_A_WINDOW` clips of each window, at random starts, central square; what cannot be read is added to ``failures``.
+def see(encoder: VideoEncoder, windows: list[Window], side: int, seed: int, failures: list[tuple[str, str]], progress: Progress = silent) -> Seen:
+    """Tokens of up to `CLIPS_A_WINDOW` clips of each window, at random starts, central square; what cannot be read is added to ``failures``.
+
+    Only tokens are kept, as half floats on the processor: they are many.
 
     Raises:
         StegoError: none can be read.
     """
-    rng = np.random.default_rng(seed)
+    shape, rng = encoder.video.clip, np.random.default_rng(seed)
+    many = len({window.video.path for window in windows}) >= FOLDS
     paths: list[Path] = []
-    pixels: list[torch.Tensor] = []
+    tokens: list[torch.Tensor] = []
+    shuffled: list[torch.Tensor] = []
     video: list[int] = []
     part: list[int] = []
     for number, window in enumerate(windows, 1):
@@ -160,67 +174,66 @@ def read_clips(windows: list[Window], shape: ClipShape, side: int, seed: int, fa
             continue
         if window.video.path not in paths:
             paths.append(window.video.path)
-        for start in sorted(rng.permutation(len(frames) - shape.frames + 1)[:CLIPS_A_WINDOW]):
-            pixels.append(centre_clip(frames[start : start + shape.frames], shape.frames, side))
-            video.append(paths.index(window.video.path))
-            part.append(window.number)
-        progress("reading clips", number, len(windows))
-    if not pixels:
+        starts = sorted(rng.permutation(len(frames) - shape.frames + 1)[:CLIPS_A_WINDOW])
+        clips = torch.stack([centre_clip(frames[start : start + shape.frames], shape.frames, side) for start in starts])
+        tokens.append(encode(encoder, clips))
+        if many:
+            shuffled.append(encode(encoder, shuffle(clips, rng)))
+        video += [paths.index(window.video.path)] * len(clips)
+        part += [window.number] * len(clips)
+        progress("tokens of clips", number, len(windows))
+    if not tokens:
         raise StegoError(f"no clip can be read; the first: {failures[0][1]}")
-    return Clips(torch.stack(pixels), np.array(video), np.array(part), paths)
+    return Seen(torch.cat(tokens), torch.cat(shuffled) if many else None, np.array(video), np.array(part), paths)
 
 
-def ask(encoder: VideoEncoder, clips: Clips, seed: int, progress: Progress = silent) -> Iterator[Answer]:
-    """The answers that ``clips`` allow."""
-    tokens = encode(encoder, clips.pixels, "tokens of clips", progress)
-    count = len(clips.paths)
-    if count >= FOLDS:
-        shuffled = encode(encoder, shuffle(clips.pixels, seed), "tokens of shuffled clips", progress)
-        both, labels = torch.cat([tokens, shuffled]), np.repeat([0, 1], len(tokens))
-        share, scored = across_folds(both, labels, np.tile(clips.video % FOLDS, 2), seed)
+def ask(seen: Seen, seed: int, progress: Progress = silent) -> Iterator[Answer]:
+    """The answers that what was ``seen`` allows."""
+    tokens, count = seen.tokens, len(seen.paths)
+    if seen.shuffled is not None and count >= FOLDS:
+        both, labels = torch.cat([tokens, seen.shuffled]), np.repeat([0, 1], len(tokens))
+        share, scored = across_folds(both, labels, np.tile(seen.video % FOLDS, 2), seed, progress)
         yield Answer("frames in order or shuffled", share, 0.5, scored, f"{FOLDS} folds of {count} videos")
-    labels, kinds = kinds_of([str(path) for path in clips.paths])
+    labels, kinds = kinds_of([str(path) for path in seen.paths])
     if len(kinds) > 1 and np.bincount(labels).min() > 1:
         nth = np.array([int((labels[:number] == labels[number]).sum()) for number in range(count)])  # so that each fold has of each folder
         folds = min(FOLDS, int(np.bincount(labels).min()))
-        share, scored = across_folds(tokens, labels[clips.video], (nth % folds)[clips.video], seed)
-        yield Answer("folder", share, _most_frequent(labels[clips.video]), scored, f"{folds} folds of {count} videos in {len(kinds)} folders")
-    learnt, asked = clips.window % 2 == 0, clips.window % 2 == 1
-    several = np.unique(clips.video[asked])
+        share, scored = across_folds(tokens, labels[seen.video], (nth % folds)[seen.video], seed, progress)
+        yield Answer("folder", share, _most_frequent(labels[seen.video]), scored, f"{folds} folds of {count} videos in {len(kinds)} folders")
+    learnt, asked = seen.window % 2 == 0, seen.window % 2 == 1
+    several = np.intersect1d(seen.video[learnt], seen.video[asked])
     if len(several) > 1:
-        known = np.searchsorted(several, clips.video).clip(max=len(several) - 1)
-        held = several[known] == clips.video
-        share, scored = score(tokens, known, learnt & held, asked & held, len(several), seed)
-        yield Answer("which video", share, _most_frequent(known[asked & held]), scored, f"{len(several)} videos, learnt from every other window")
+        held = np.isin(seen.video, several)
+        number = np.searchsorted(several, seen.video).clip(max=len(several) - 1)
+        share, scored = score(tokens, number, learnt & held, asked & held, len(several), seed)
+        yield Answer("which video", share, _most_frequent(number[asked & held]), scored, f"{len(several)} videos, learnt from every other window")
 
 
-def encode(encoder: VideoEncoder, pixels: torch.Tensor, what: str, progress: Progress = silent) -> torch.Tensor:
-    """Tokens (N, L, C) of clips (N, T, 3, S, S), as half floats on the processor: they are many."""
-    device = next(encoder.parameters()).device
-    found = []
-    for some in torch.split(pixels, ENCODED_TOGETHER):
-        with torch.inference_mode():
-            found.append(encoder(some.to(device)).half().cpu())
-        progress(what, sum(map(len, found)), len(pixels))
-    return torch.cat(found)
+def encode(encoder: VideoEncoder, clips: torch.Tensor) -> torch.Tensor:
+    """Tokens (N, L, C) of clips (N, T, 3, S, S)."""
+    with torch.inference_mode():
+        tokens: torch.Tensor = encoder(clips.to(next(encoder.parameters()).device)).half().cpu()
+    return tokens
 
 
-def shuffle(pixels: torch.Tensor, seed: int) -> torch.Tensor:
+def shuffle(clips: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Clips (N, T, 3, S, S) with the frames of each in another order than theirs."""
-    generator = torch.Generator().manual_seed(seed)
-    frames = pixels.shape[1]
+    frames = clips.shape[1]
     mixed = []
-    for clip in pixels:
-        order = torch.randperm(frames, generator=generator)
-        while frames > 1 and torch.equal(order, torch.arange(frames)):
-            order = torch.randperm(frames, generator=generator)
-        mixed.append(clip[order])
+    for clip in clips:
+        order = rng.permutation(frames)
+        while frames > 1 and (order == np.arange(frames)).all():
+            order = rng.permutation(frames)
+        mixed.append(clip[torch.from_numpy(order)])
     return torch.stack(mixed)
 
 
-def across_folds(tokens: torch.Tensor, labels: Numbers, fold: Numbers, seed: int) -> tuple[float, int]:
+def across_folds(tokens: torch.Tensor, labels: Numbers, fold: Numbers, seed: int, progress: Progress = silent) -> tuple[float, int]:
     """Share of right answers where each ``fold`` (N,) is scored by a probe of the others, and how many were scored."""
-    right = [score(tokens, labels, fold != one, fold == one, int(labels.max()) + 1, seed) for one in np.unique(fold)]
+    right = []
+    for number, one in enumerate(folds := np.unique(fold), 1):
+        right.append(score(tokens, labels, fold != one, fold == one, int(labels.max()) + 1, seed))
+        progress("probing", number, len(folds))
     total = sum(count for _, count in right)
     return sum(share * count for share, count in right) / total, total
 
@@ -228,9 +241,9 @@ def across_folds(tokens: torch.Tensor, labels: Numbers, fold: Numbers, seed: int
 def score(tokens: torch.Tensor, labels: Numbers, learnt: npt.NDArray[np.bool_], asked: npt.NDArray[np.bool_], classes: int, seed: int) -> tuple[float, int]:
     """Share of right answers on the clips ``asked`` of a probe of those ``learnt``, and how many were asked."""
     wanted = torch.from_numpy(labels)
-    probe = fit_probe(tokens[torch.from_numpy(learnt)].float(), wanted[torch.from_numpy(learnt)], classes, seed=seed)
-    held = torch.from_numpy(asked)
-    return accuracy(probe, tokens[held].float(), wanted[held]), int(asked.sum())
+    known, held = torch.from_numpy(learnt), torch.from_numpy(asked)
+    probe = fit_probe(tokens[known], wanted[known], classes, seed=seed)
+    return accuracy(probe, tokens[held], wanted[held]), int(asked.sum())
 
 
 def _most_frequent(labels: Numbers) -> float:

@@ -130,7 +130,8 @@ def evaluate_segmenter(segmenter: Segments, dataset: Dataset, settings: Evaluati
         "segmenter": segmenter.info(),
         "dataset": [dataset.name, str(dataset.root.resolve()), list(dataset.class_names or ())],
         "settings": run.settings_used(),
-        "samples": [sample.key for sample in run.samples],
+        "classes": list(run.space.names),
+        "samples": [[sample.key, *_file_state(sample.label)] for sample in run.samples],
     }
     checkpoint = Checkpoint(out, identity)
     run.count(checkpoint)
@@ -138,6 +139,17 @@ def evaluate_segmenter(segmenter: Segments, dataset: Dataset, settings: Evaluati
     write_report(report, out)
     checkpoint.clear()
     return report
+
+
+def _file_state(path: Path | None) -> list[str | int]:
+    """What changes when a file of labels is another one or was written anew."""
+    if path is None:
+        return []
+    try:
+        state = path.stat()
+    except OSError:  # its turn comes, and it is listed as a failure
+        return [str(path)]
+    return [str(path.resolve()), state.st_size, state.st_mtime_ns]
 
 
 def class_space(dataset: Dataset, samples: Sequence[Sample], progress: Progress = silent) -> ClassSpace:

@@ -87,8 +87,8 @@ def open_tokens(runtime: str | None, backbone: Backbone, precision: str, tell: C
     for package in _NEEDS[runtime]:
         require(package, extra="openvino" if runtime == "openvino" else "onnx")
     if runtime == "openvino":
-        graph: OpenVinoGraph | OnnxGraph = OpenVinoGraph(backbone_graph(backbone, OpenVinoGraph, tell), lowered=precision == "bf16")
+        graph: OpenVinoGraph | OnnxGraph = OpenVinoGraph(backbone_graph(backbone, "openvino", OpenVinoGraph, tell), lowered=precision == "bf16")
     else:
-        path = backbone_graph(backbone, OnnxGraph, tell)
+        path = backbone_graph(backbone, "onnxruntime", OnnxGraph, tell)
         graph = OnnxGraph(int8_graph(backbone, path) if runtime == "int8" else path)
     return GraphTokens(graph, architecture=backbone.spec.architecture, patch_size=backbone.patch_size)

@@ -26,11 +26,12 @@ def graph_folder() -> Path:
     return default_cache_folder() / "runtime"
 
 
-def backbone_graph(backbone: Backbone, open_graph: Callable[[Path], Graph], tell: Tell) -> Path:
-    """The ONNX graph of ``backbone``, exported and compared with torch unless that was done before.
+def backbone_graph(backbone: Backbone, reader: str, open_graph: Callable[[Path], Graph], tell: Tell) -> Path:
+    """The ONNX graph of ``backbone``, exported unless that was done before, and compared with torch as ``reader`` runs it, once for each reader.
 
     Args:
         backbone: on the CPU.
+        reader: what runs the file; two may compute the same graph differently.
         open_graph: runs a file, for the comparison.
         tell: gets one line where the graph has to be made, which takes from ten seconds to a minute.
 
@@ -38,17 +39,25 @@ def backbone_graph(backbone: Backbone, open_graph: Callable[[Path], Graph], tell
         StegoError: see `write_graph`; or the graph disagrees with torch, or cannot be written.
     """
     path = _path(backbone, "fp32")
-    if path.is_file():
+    agrees = path.with_name(f"{path.name}.{reader}")  # an empty file: this reader has been compared
+    if path.is_file() and agrees.is_file():
         return path
-    tell(f"exporting the {backbone.spec.architecture} to {path}, once for this backbone")
     network = BackboneGraph(backbone)
+
+    def check(file: Path) -> None:
+        found = compare(network, open_graph(file), network.outputs, check_images(backbone.patch_size))
+        refuse_disagreement(found, f"the graph of {backbone.spec.architecture} as {reader} runs it")
 
     def write(part: Path) -> None:
         write_graph(network, network.outputs, backbone.patch_size, part, {"stego": backbone.fingerprint})
-        found = compare(network, open_graph(part), network.outputs, check_images(backbone.patch_size))
-        refuse_disagreement(found, f"the graph of {backbone.spec.architecture}")
+        check(part)
 
-    _written(path, write)
+    if path.is_file():
+        check(path)
+    else:
+        tell(f"exporting the {backbone.spec.architecture} to {path}, once for this backbone")
+        _written(path, write)
+    _written(agrees, Path.touch)
     return path
 
 

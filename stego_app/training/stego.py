@@ -164,15 +164,19 @@ class _Trainer:
         if path is not None and path.exists():
             load_state(path, state)
         steps = self.config.steps
+        between_steps = True
         try:
             while (done := len(self.losses["self"])) < steps:
+                between_steps = False
                 for term, value in self.step().items():
                     self.losses[term].append(value)
+                between_steps = True
                 progress("training", done + 1, steps)
                 if path is not None and (done + 1) % self.config.save_every == 0 and done + 1 < steps:
                     save_state(path, state)
         except KeyboardInterrupt:
-            if path is not None and len({len(values) for values in self.losses.values()}) == 1:
+            # Half a step cannot be taken back: its draws are gone and weights may have moved. The last saved state is whole.
+            if path is not None and between_steps:
                 save_state(path, state)
             raise
         if path is not None:

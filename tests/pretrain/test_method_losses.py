@@ -13,7 +13,7 @@ from scipy.special import entr, logsumexp
 from models.errors import StegoError
 from pretrain.methods.assignments import centred, crossed
 from pretrain.methods.dinov2 import masked_patches
-from pretrain.methods.ijepa import block_masks
+from pretrain.methods.ijepa import IJepaOptions, block_masks
 from pretrain.methods.mae import painting_loss
 from pretrain.methods.neco import align, common_regions, ordering_loss, similarities, soft_order
 from pretrain.methods.simclrv2 import distillation_loss, labelled_subset
@@ -275,6 +275,20 @@ def test_ijepas_blocks_are_rectangles_and_the_context_avoids_them() -> None:
             hidden |= set(patches.tolist())
         assert not hidden & set(context[image].tolist())
         assert len(set(context[image].tolist())) == context.shape[1] >= 196 // 16
+
+
+@pytest.mark.parametrize("grid", [4, 5, 6])
+def test_ijepas_context_is_never_empty_on_small_grids(grid: int) -> None:
+    for seed in range(6):
+        torch.manual_seed(seed)
+        context, targets = block_masks(128, grid, IJepaOptions())
+        assert context.shape[1] >= 4
+        assert not any(set(context[image].tolist()) & set(torch.cat([block[image] for block in targets]).tolist()) for image in range(128))
+
+
+def test_ijepas_targets_that_cover_everything_are_refused() -> None:
+    with pytest.raises(StegoError, match="leave no context to predict them from"):
+        block_masks(2, 4, IJepaOptions(targets=8, target_scale=(0.9, 0.95)))
 
 
 def _dino(targets: list[np.ndarray], found: list[np.ndarray], temperature: float) -> float:

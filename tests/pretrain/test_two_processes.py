@@ -61,6 +61,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "
         ("barlow-twins", [], PROGRAM),
         ("vicreg", [], TORCHRUN),
         ("swav", ["--set", "hidden=32", "--set", "prototypes=12", "--set", "local_crops=0", "--set", "frozen=0"], PROGRAM),
+        ("swav", ["--set", "hidden=32", "--set", "prototypes=12", "--set", "local_crops=0", "--set", "queue=24", "--set", "queue_from=0"], PROGRAM),
     ],
 )
 def test_two_processes_learn_what_one_learns(folder: Path, tmp_path: Path, method: str, options: list[str], start: list[str]) -> None:

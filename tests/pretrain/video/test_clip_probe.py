@@ -19,6 +19,7 @@ from pretrain.video.encoder import VideoEncoder, VideoSpec
 from pretrain.video.file import save_video_encoder
 from pretrain.video.windows import ClipShape
 from stego_app.cli import app
+from stego_app.data.dataset import evenly
 
 SHAPE = ClipShape(frames=4, fps=5, tubelet=2)
 
@@ -93,9 +94,27 @@ def test_each_fold_is_scored_by_a_probe_of_the_others(monkeypatch: pytest.Monkey
 
 def test_shuffled_frames_are_the_same_frames_in_another_order() -> None:
     pixels = torch.arange(5 * 4, dtype=torch.uint8).view(5, 4, 1, 1, 1).expand(5, 4, 3, 2, 2)
-    mixed = probe.shuffle(pixels, seed=0)
+    mixed = probe.shuffle(pixels, np.random.default_rng(0))
     assert torch.equal(mixed.sort(dim=1).values, pixels)
     assert all(not torch.equal(before, after) for before, after in zip(pixels, mixed, strict=True))
+
+
+@pytest.mark.parametrize("limit", range(2, 12))
+def test_only_videos_with_windows_to_learn_from_and_to_score_on_are_told_apart(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = evenly([(video, window) for video in range(3) for window in range(5)], limit)
+    video, window = (np.array(part) for part in zip(*windows, strict=True))
+    asked: list[tuple[set[int], set[int]]] = []
+
+    def scored(_tokens: object, labels: probe.Numbers, learnt: probe.Numbers, held: probe.Numbers, classes: int, _seed: int) -> tuple[float, int]:
+        asked.append((set(labels[learnt].tolist()), set(labels[held].tolist())))
+        assert asked[-1][0] == asked[-1][1] == set(range(classes))
+        return 1.0, int(held.sum())
+
+    monkeypatch.setattr(probe, "score", scored)
+    seen = probe.Seen(torch.zeros(len(windows), 1, 1), None, video, window, [Path(str(one)) for one in range(3)])
+    answers = list(probe.ask(seen, 0))
+    both = [one for one in range(3) if {0, 1} <= set((window[video == one] % 2).tolist())]
+    assert len(answers) == len(asked) == int(len(both) > 1)
 
 
 def test_bad_input_is_told_in_one_line(clips: Path, encoder: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
+from models.correspondence import correspondence_loss
 from models.errors import StegoError
 from stego_app.features.cache import FeatureCache
 from stego_app.training.stego import StegoConfig, StegoResult, codes_of, train_stego
@@ -70,6 +71,25 @@ def test_an_interrupted_run_ends_with_the_same_bits(stop_at: int, clustered_cach
     assert seen == list(range(stop_at + 1, QUICK.steps + 1))
     assert same_bits(resumed, whole)
     assert list((tmp_path / "state").iterdir()) == []
+
+
+def test_a_run_interrupted_inside_a_step_ends_with_the_same_bits(clustered_cache: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, _ = clustered_cache()
+    whole = train_stego(cache, 3, QUICK)
+    calls: list[int] = []
+
+    def interrupted(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 5 * (2 + QUICK.randoms) + 1:  # in the sixth step, when its images and places are drawn
+            raise KeyboardInterrupt
+        return correspondence_loss(*arguments)
+
+    monkeypatch.setattr("stego_app.training.stego.correspondence_loss", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_stego(cache, 3, QUICK, state_folder=tmp_path / "state")
+    monkeypatch.undo()
+    resumed = train_stego(cache, 3, QUICK, state_folder=tmp_path / "state")
+    assert same_bits(resumed, whole)
 
 
 def test_a_run_killed_between_saves_goes_on_from_the_last(clustered_cache: Callable[..., Any], tmp_path: Path) -> None:
