@@ -172,4 +172,4 @@ def _page(album: Album, number: int, name: PurePosixPath, key: str, path: Path, 
     shares = np.zeros(len(album.classes.names))
     for area in segmentation.areas():
         shares[area["label"]] = area["share"]
-    return Page(str(name), LabelMap(str(name), key, labels, ImageFile(path)), thumbnail, shares)
+    return Page(str(name), LabelMap(str(name), key, labels, ImageFile(path, private=True)), thumbnail, shares)

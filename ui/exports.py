@@ -52,7 +52,7 @@ def write_export(downloads: Downloads, tab: str, kind: str, item: Labelled, look
         return downloads.write(tab, f"{item.stem}-overlay.jpg", lambda path: path.write_bytes(segmentation.to_overlay_jpeg(look.alpha, fade=fade)))
     entry = _format(kind)
     classes = Classes.of(segmentation.names, segmentation.palette.tolist())
-    label_map = LabelMap(item.path.name, item.stem, segmentation.labels, ImageFile(item.path))
+    label_map = LabelMap(item.path.name, item.stem, segmentation.labels, ImageFile(item.path, private=True))
     return downloads.write(tab, f"{item.stem}-{_file_name(entry)}", lambda path: _write_set(entry, [label_map], classes, path))
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from api.jobs.result import write_result
 from api.jobs.work import Done, NothingUsableError, Work
-from stego_app.labelling import LabelSettings, label_folder
+from stego_app.labelling import LabelSettings, label_images
 from stego_app.labelling.manifest import NAME as MANIFEST
+from stego_app.labelling.names import plan_folder
 from stego_app.labelling.summary import write_failures
 
 
@@ -44,7 +46,9 @@ def run_label(work: Work) -> Done:
     work.report("loading the model", 0, 1)
     segmenter = Segmenter.load(work.folder.model if work.folder.model.exists() else "default", device=work.settings.device, runtime=work.settings.runtime)
     out = work.folder.out
-    summary = label_folder(work.folder.input, out, segmenter, label_settings(work.job.options), work.report)
+    # The client has its own images; where this machine keeps their copies is not for the result.
+    plans = [replace(plan, image=replace(plan.image, private=True)) for plan in plan_folder(work.folder.input, out)]
+    summary = label_images(plans, out, segmenter, label_settings(work.job.options), work.report)
     failures = sorted([*refused, *((name, reason if name in reason else f"{name}: {reason}") for name, reason in summary.failures)])
     if summary.total == summary.failed:
         raise NothingUsableError(failures)

@@ -34,7 +34,10 @@ VERSION = "5.5.0"
 
 
 def encode(item: LabelMap, classes: Classes) -> tuple[str, dict[str, Any], Path | None]:
-    """Where the file goes, what is in it, and the image's path, which the writer makes relative to the file."""
+    """Where the file goes, what is in it, and the image's path, which the writer makes relative to the file; None where it has none to be told of."""
+    image = item.image
+    # Of a private image only the name is known to be the reader's too: LabelMe looks for it beside the file.
+    name = PurePosixPath(item.name).name if image and image.private else item.name
     names = distinct_names(classes.names)
     height, width = item.labels.shape
     shapes = []
@@ -43,8 +46,8 @@ def encode(item: LabelMap, classes: Classes) -> tuple[str, dict[str, Any], Path 
         corners = [[box.left, box.top], [box.left + box.width - 1, box.top + box.height - 1]]
         fixed: dict[str, Any] = {"group_id": None, "description": "", "shape_type": "mask", "flags": {}}
         shapes.append({"label": names[mask.label], "points": corners, **fixed, "mask": _png(mask.mask)})
-    document = {"version": VERSION, "flags": {}, "shapes": shapes, "imagePath": item.name, "imageData": None, "imageHeight": height, "imageWidth": width}
-    return f"{item.key}.json", document, item.image.path if item.image and not item.image.member else None
+    document = {"version": VERSION, "flags": {}, "shapes": shapes, "imagePath": name, "imageData": None, "imageHeight": height, "imageWidth": width}
+    return f"{item.key}.json", document, image.path if image and not image.member and not image.private else None
 
 
 @contextmanager

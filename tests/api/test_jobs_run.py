@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import json
 import os
 import pickle
 import zipfile
@@ -106,6 +107,14 @@ def test_images_that_fail_are_listed_and_the_others_are_done(bench: Bench) -> No
     assert [row[0] for row in rows[1:]] == sorted(reasons)
     assert str(bench.data.path) not in result["failures.csv"].decode()
     assert {name for name in result if name.startswith("labels/")} == {f"labels/{name}" for name in whole}
+
+
+def test_labelme_files_name_the_clients_own_images(bench: Bench) -> None:
+    job = bench.run(bench.submit(photos(2), formats="labelme"))
+    result = contents(bench.service.result(job.id))
+    named = {name: json.loads(data)["imagePath"] for name, data in result.items() if name.startswith("labelme/") and name.endswith(".json")}
+    assert named == {"labelme/photo000.json": "photo000.png", "labelme/more/photo001.json": "photo001.png"}
+    assert not [name for name, data in result.items() if str(bench.data.path).encode() in data or b"input/" in data]
 
 
 def photo_of(height: int, width: int) -> bytes:

@@ -140,6 +140,13 @@ def test_every_format_is_one_file_of_all_images(tmp_path: Path, folder: Path, ki
         assert "bed-1" in text
 
 
+def test_labelme_files_name_the_photos_not_where_the_server_keeps_them(tmp_path: Path, folder: Path) -> None:
+    shop, _, album = done(tmp_path, folder)
+    archive = ZipFile(write_album(shop.downloads, "tab", "labelme", [page.label_map for page in album.pages], album.classes))
+    named = {name: json.loads(archive.read(name))["imagePath"] for name in archive.namelist() if name.endswith(".json")}
+    assert named == {"labelme/bed-0.json": "bed-0.png", "labelme/bed-1.json": "bed-1.png", "labelme/more/bed-0.json": "bed-0.png"}
+
+
 def test_what_is_told_is_safe_and_plain(tmp_path: Path) -> None:
     album = Album(tmp_path, 4, Classes.of(["<script>", "sky", "dot"]))
     assert "0 of 4" in progress_html(album, running=True)

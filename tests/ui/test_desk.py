@@ -8,6 +8,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -94,6 +95,13 @@ def test_downloads_are_written_when_asked_for(desk: Desk, path: Path, files: Pat
     assert Image.open(overlay).size == (80, 60)
     with pytest.raises(StegoError, match="format 'film'"):
         desk.download("tab", "film", Look(0.5))
+
+
+def test_labelme_is_told_the_photos_own_name(desk: Desk, path: Path) -> None:
+    desk.open("tab", path, "default", classes=9, crf=1.0)
+    with ZipFile(desk.download("tab", "labelme", Look(0.5))) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".json")]
+        assert json.loads(archive.read(name))["imagePath"] == path.name
 
 
 def test_a_tab_holds_one_download(desk: Desk, path: Path, files: Path) -> None:
