@@ -39,7 +39,7 @@ class TooManyPixelsError(ImageError):
     """An image whose header declares more pixels than are allowed."""
 
 
-def read_image(source: Path | bytes | BinaryIO, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+def read_image(source: str | Path | bytes | BinaryIO, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """Read one image as (H, W, 3) uint8 RGB, turned upright as its EXIF orientation says.
 
     Palette, grey, 1-bit, CMYK and YCbCr images are converted; transparency is laid on white; of an animation or a file
@@ -47,14 +47,14 @@ def read_image(source: Path | bytes | BinaryIO, *, name: str | None = None, max_
     kept), 32-bit whole numbers likewise if they fit in 16 bits; floating point is taken as 0 to 1 if no value is above 1, else as 0 to 255.
 
     Args:
-        source: a file, its bytes, or an open binary stream.
+        source: the path of a file, its bytes, or an open binary stream.
         name: what messages call the image; the path, or "image" for bytes.
         max_pixels: the most pixels the header may declare; checked before anything is decoded.
 
     Raises:
         ImageError: missing, a folder, empty, truncated, damaged, not an image, too large, or with values outside the ranges above.
     """
-    shown = name or (str(source) if isinstance(source, Path) else str(getattr(source, "name", "image")))
+    shown = name or (str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "image")))
     with _stream(source, shown) as stream, _opened(stream, shown, max_pixels) as image:
         try:
             image.load()
@@ -67,13 +67,13 @@ def read_image(source: Path | bytes | BinaryIO, *, name: str | None = None, max_
             raise ImageError(f"{shown}: the image data are truncated or damaged ({_one_line(error)})") from error
 
 
-def read_index_image(source: Path | bytes | BinaryIO, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.int64]:
+def read_index_image(source: str | Path | bytes | BinaryIO, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.int64]:
     """Read a picture whose values are class indices, such as a label PNG: (H, W) int64, palette indices or grey values as stored.
 
     Raises:
         ImageError: as `read_image`, or a picture with more than one channel.
     """
-    shown = name or (str(source) if isinstance(source, Path) else str(getattr(source, "name", "image")))
+    shown = name or (str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "image")))
     with _stream(source, shown) as stream, _opened(stream, shown, max_pixels) as image:
         if image.mode not in {"P", "L", "1", "I"} and not image.mode.startswith("I;16"):
             raise ImageError(f"{shown}: {image.mode} picture; expected one channel that holds class indices")
@@ -151,13 +151,14 @@ def turn_upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray
 
 
 @contextmanager
-def _stream(source: Path | bytes | BinaryIO, shown: str) -> Iterator[BinaryIO]:
+def _stream(source: str | Path | bytes | BinaryIO, shown: str) -> Iterator[BinaryIO]:
     """An open, seekable, non-empty stream of ``source``."""
-    if isinstance(source, Path):
-        if source.is_dir():
+    if isinstance(source, str | Path):
+        path = Path(source)
+        if path.is_dir():
             raise ImageError(f"{shown}: is a folder; expected an image file")
         try:
-            file = source.open("rb")
+            file = path.open("rb")
         except FileNotFoundError as error:
             raise ImageError(f"{shown}: no such file") from error
         except OSError as error:

@@ -63,11 +63,21 @@ def test_rgb_is_read_as_it_is_from_path_bytes_and_stream(tmp_path: Path, kind: s
     path = tmp_path / "picture"
     path.write_bytes(data)
     with path.open("rb") as stream:
-        results = [read_image(path), read_image(data), read_image(stream)]
+        results = [read_image(path), read_image(str(path)), read_image(data), read_image(stream)]
     for result in results:
         assert result.dtype == np.uint8
         assert result.flags.c_contiguous
         np.testing.assert_array_equal(result, PIXELS)
+
+
+def test_a_path_as_text_is_named_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.png").write_bytes(encoded(Image.fromarray(PIXELS[..., 0]), "PNG"))
+    np.testing.assert_array_equal(read_index_image("a.png"), PIXELS[..., 0])
+    for name, said in (("absent.jpg", "no such file"), (str(tmp_path), "is a folder; expected an image file")):
+        with pytest.raises(ImageError) as error:
+            read_image(name)
+        assert one_line(error) == f"{name}: {said}"
 
 
 def test_unseekable_stream() -> None:
