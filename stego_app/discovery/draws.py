@@ -101,6 +101,9 @@ def classes_of_medoid(draws: Sequence[Draw], classes: int, seed: int) -> tuple[D
     found: list[tuple[Draw, npt.NDArray[np.int64]]] = []
     refused: StegoError | None = None
     for number, draw in enumerate(draws):
+        if classes > len(draw.book):  # draws differ in how many codes they keep
+            refused = StegoError(f"classes {classes}: a draw holds only {len(draw.book)} distinct features")
+            continue
         try:
             found.append((draw, cluster_codes(spectral_codes(draw.eigen, classes), draw.eigen.degrees, classes, seed + number)))
         except StegoError as error:

@@ -222,6 +222,18 @@ def test_unnamed_classes_are_counted(labelled_folder: Path, backbone_file: Path,
     assert report.about["train_images"] == 2
 
 
+@pytest.mark.parametrize("kind", ["images", "labels"])
+def test_unreadable_files_of_label_maps_are_listed_and_left_out(kind: str, labelled_folder: Path, backbone_file: Path, tmp_path: Path) -> None:
+    (labelled_folder / "meta.json").unlink()
+    odd = sorted((labelled_folder / kind).iterdir())[1]  # every other image is scored on, and drawn
+    odd.write_bytes(odd.read_bytes()[:80])
+    settings = make_settings(backbone=str(backbone_file), data=labelled_folder, out=tmp_path / "out", pictures=3, device="cpu", cache=tmp_path / "cache")
+    report = probe(settings)
+    assert [Path(name).stem for name, _ in report.failures] == [odd.stem]
+    assert (tmp_path / "out" / "probe.json").is_file()
+    assert report.pictures[0] == "components.png"
+
+
 def test_an_unreadable_image_is_listed_and_left_out(class_folders: Path, backbone_file: Path, tmp_path: Path) -> None:
     (class_folders / "red" / "0.png").write_bytes(b"no image")
     arguments = [

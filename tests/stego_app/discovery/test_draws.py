@@ -64,6 +64,10 @@ def test_draws_differ_and_each_counts_adjacent_patches_on_its_own_codebook() -> 
     with pytest.raises(StegoError, match="classes 32"):
         classes_of_medoid([_flat(draw) for draw in draws], 32, seed=0)
     assert classes_of_medoid([_flat(draws[0]), draws[1]], 3, seed=0)[0] is draws[1]
+    few = replace(draws[0], book=draws[0].book[:2])
+    assert classes_of_medoid([few, draws[1]], 3, seed=0)[0] is draws[1]
+    with pytest.raises(StegoError, match="classes 3: a draw holds only 2 distinct features"):
+        classes_of_medoid([few], 3, seed=0)
 
 
 def _flat(draw: Draw) -> Draw:
