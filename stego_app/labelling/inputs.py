@@ -33,18 +33,22 @@ class _Source:
     inputs: tuple[Input, ...]
 
 
-def find_inputs(sources: Sequence[str | Path]) -> list[Input]:
+def find_inputs(sources: Sequence[str | Path], *, results: Sequence[Path] = ()) -> list[Input]:
     """Every image of ``sources``, in a fixed order and each once.
 
     A source is a folder (with its sub-folders), an image, a zip of images, a pattern such as ``photos/**/*.jpg``, or
     ``@list.txt``: a text file that names one image a line, relative to the current folder.
+
+    Args:
+        sources: see above.
+        results: folders (absolute, links resolved) that patterns do not look into.
 
     Raises:
         StegoError: a source that does not exist, is empty, or a zip that is refused.
     """
     if not sources:
         raise StegoError("no input; expected a folder, an image, a zip, a pattern or @list.txt")
-    found = [part for source in sources for part in _look(source)]
+    found = [part for source in sources for part in _look(source, results)]
     if len(found) == 1:
         return sorted(found[0].inputs, key=lambda item: item.name.parts)
     root = Path(os.path.commonpath([part.base.absolute() for part in found]))
@@ -63,13 +67,13 @@ def is_stdin(source: str | Path) -> bool:
     return str(source) == "-"
 
 
-def _look(source: str | Path) -> Iterator[_Source]:
+def _look(source: str | Path, results: Sequence[Path]) -> Iterator[_Source]:
     text = str(source)
     path = Path(text)
     if text.startswith("@") and not path.exists():
         yield from _listed(Path(text[1:]))
     elif _PATTERN & set(text) and not path.exists():
-        yield _matched(text)
+        yield _matched(text, results)
     elif path.is_file() and path.suffix.lower() == ".zip":
         yield _zipped(path)
     elif path.is_file():
@@ -108,7 +112,7 @@ def _listed(file: Path) -> Iterator[_Source]:
     yield from (_single(Path(os.path.normpath(path))) for path in paths)
 
 
-def _matched(pattern: str) -> _Source:
+def _matched(pattern: str, results: Sequence[Path]) -> _Source:
     parts = Path(pattern).parts
     fixed = next(index for index, part in enumerate(parts) if _PATTERN & set(part))
     base = Path(*parts[:fixed]) if fixed else Path()
@@ -116,6 +120,7 @@ def _matched(pattern: str) -> _Source:
     images = [path for path in paths if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
     if not images:
         raise StegoError(f"{pattern}: no images match")
+    images = [path for path in images if not any(path.resolve().is_relative_to(folder) for folder in results)]
     return _Source(base, tuple(Input(ImageFile(path), PurePosixPath(path.relative_to(base).as_posix())) for path in images))
 
 

@@ -51,7 +51,7 @@ def plan_inputs(sources: Sequence[Path | str], out: Path) -> list[Plan]:
     """A plan for every image of ``sources`` (see `find_inputs`), in a fixed order.
 
     Results mirror the sub-folders of the input: ``labels/<sub-path>.png``, ``overlays/<sub-path>.jpg`` and
-    ``confidence/<sub-path>.png``. What lies in ``out`` is never taken for input where a folder is searched.
+    ``confidence/<sub-path>.png``. What lies in ``out`` is never taken for input where a folder is searched, nor are results there where a pattern is.
 
     Raises:
         StegoError: no images, or an output folder that would mix results with the input.
@@ -59,14 +59,15 @@ def plan_inputs(sources: Sequence[Path | str], out: Path) -> list[Plan]:
     if out.exists() and not out.is_dir():
         raise StegoError(f"{out}: is a file; expected a folder for the results")
     target = out.resolve()
+    results = [target / kind for kind in RESULT_FOLDERS]
     for source in sources:
         origin = Path(source).resolve()
         if target == origin:
             raise StegoError(f"{out}: is the input folder; expected another folder for the results")
-        if any(origin.is_relative_to(target / kind) for kind in RESULT_FOLDERS):
+        if any(map(origin.is_relative_to, results)):
             raise StegoError(f"{source}: lies where results are written; expected input outside {out}")
     searched = [folder for source in sources if (folder := Path(source).resolve()).is_dir() and target.is_relative_to(folder)]
-    images = find_inputs(sources)
+    images = find_inputs(sources, results=results)
     # An output folder around the input holds it rightly; one inside the input does not belong to it.
     images = [item for item in images if not (searched and item.image.path.resolve().is_relative_to(target))]
     if not images:

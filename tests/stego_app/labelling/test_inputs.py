@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import stat
 import zipfile
 from pathlib import Path
@@ -166,6 +167,20 @@ def test_bad_input_is_one_clear_line(here: Path, source: str, said: str) -> None
     with pytest.raises(StegoError, match=said) as caught:
         find_inputs([source])
     assert "\n" not in str(caught.value)
+
+
+def test_patterns_leave_out_results_of_an_earlier_run(here: Path) -> None:
+    for out in (here / "out", here):  # beside the images, and around them
+        before = [plan.name for plan in plan_inputs(["**/*.[pj]*g"], out)]
+        settings = PLAIN.model_copy(update={"overlays": True})
+        assert label_images(plan_inputs(["**/*.[pj]*g"], out), out, ColourSegmenter(), settings).labelled == 4
+        assert [plan.name for plan in plan_inputs(["**/*.[pj]*g"], out)] == before
+        assert label_images(plan_inputs(["**/*.[pj]*g"], out), out, ColourSegmenter(), settings).skipped == 4
+        shutil.rmtree(here / "out", ignore_errors=True)
+    (here / "list.txt").write_text("overlays/two/b.jpg\n")
+    assert [plan.name for plan in plan_inputs(["@list.txt"], here)] == ["b.jpg"]  # named by the user, who will know
+    with pytest.raises(StegoError, match="no images found outside the output folder"):
+        plan_inputs(["o*/*/*.jpg"], here)
 
 
 def test_equal_names_of_several_sources_do_not_collide(here: Path) -> None:
