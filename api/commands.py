@@ -9,6 +9,9 @@ import typer
 
 from stego_app.commands.runtime_option import RUNTIME
 
+_OTHER_NAMES = {"models": "--model", "cors_origins": "--cors", "fetch_hosts": "--fetch"}
+"""Options of `stego serve` that are called otherwise than the settings they fill."""
+
 
 def serve(
     model: Annotated[list[str] | None, typer.Option("--model", "-m", help="A segmenter file, or 'default'. Repeat for several.")] = None,
@@ -38,12 +41,14 @@ def serve(
     from api import ServiceSettings
     from api import serve as run
     from api.jobs.settings import job_settings
+    from stego_app.settings import checked
 
     jobs = job_settings(data=data, models=models, redis=redis, workers=job_workers, limits=job_set or [])
     given = {"host": host, "port": port, "device": device, "runtime": runtime, "max_bytes": max_bytes, "max_pixels": max_pixels, "ui": ui, "jobs": jobs}
     given |= {"concurrency": concurrency, "queue": queue, "batch": batch, "crf_workers": crf_workers, "keys": keys, "rate": rate}
     given |= {"cors_origins": tuple(cors or ()), "fetch_hosts": tuple(fetch or ()), "label_studio": label_studio}
-    run(ServiceSettings.model_validate({"models": tuple(model or ["default"]), **given}))
+    options = {field: f"--{field.replace('_', '-')}" for field in ServiceSettings.model_fields} | _OTHER_NAMES
+    run(checked(ServiceSettings, {"models": tuple(model or ["default"]), **given}, "option", options))
 
 
 def key(

@@ -14,7 +14,15 @@ from models.errors import StegoError
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def load_settings(kind: type[Model], *, file: Path | None, overrides: Sequence[str], fields: Mapping[str, Any]) -> Model:
+def load_settings(
+    kind: type[Model],
+    *,
+    file: Path | None,
+    overrides: Sequence[str],
+    fields: Mapping[str, Any],
+    option: str = "--set",
+    example: str = "discovery.codes=256",
+) -> Model:
     """Settings of ``kind``: the file's values, then ``fields`` that are not None, then ``overrides``.
 
     Args:
@@ -22,6 +30,8 @@ def load_settings(kind: type[Model], *, file: Path | None, overrides: Sequence[s
         file: a TOML file, or None.
         overrides: "a.b=value" strings; the value is read as TOML, and as plain text where it is none.
         fields: values given by name, e.g. from command-line options; None means not given.
+        option: what the command line calls ``overrides``.
+        example: one of them, shown where one is no such string.
 
     Raises:
         StegoError: an unreadable file, or a field that is unknown or out of range.
@@ -40,13 +50,19 @@ def load_settings(kind: type[Model], *, file: Path | None, overrides: Sequence[s
     for text in overrides:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise StegoError(f"--set {text}: expected name=value, e.g. --set discovery.codes=256")
+            raise StegoError(f"{option} {text}: expected name=value, e.g. {option} {example}")
         _put(values, name.strip().split("."), _value(value.strip()))
     return checked(kind, values, "setting")
 
 
-def checked(kind: type[Model], values: Mapping[str, Any], what: str) -> Model:
-    """``kind`` filled with ``values``; ``what`` is what errors call a field of it.
+def checked(kind: type[Model], values: Mapping[str, Any], what: str, names: Mapping[str, str] | None = None) -> Model:
+    """``kind`` filled with ``values``.
+
+    Args:
+        kind: the pydantic model to fill.
+        values: by field.
+        what: what errors call a field.
+        names: of fields that people know by another name.
 
     Raises:
         StegoError: names the first field that is wrong and what was expected.
@@ -56,7 +72,7 @@ def checked(kind: type[Model], values: Mapping[str, Any], what: str) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise StegoError(f"{what} '{where}': {first['msg']} (got {first['input']!r})") from error
+        raise StegoError(f"{what} '{(names or {}).get(where, where)}': {first['msg']} (got {first['input']!r})") from error
 
 
 def _put(values: dict[str, Any], path: list[str], value: Any) -> None:

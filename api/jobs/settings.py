@@ -74,7 +74,7 @@ def job_settings(*, data: Path | None, models: Path | None, redis: str | None, w
     """
     folder = (data or default_data_folder()).expanduser().absolute()
     given = {"data": folder, "models": models and models.expanduser().absolute(), "redis": redis, "workers": workers}
-    return load_settings(JobSettings, file=None, overrides=limits, fields=given)
+    return load_settings(JobSettings, file=None, overrides=limits, fields=given, option="--job-set", example="keep_days=3")
 
 
 def default_data_folder() -> Path:
