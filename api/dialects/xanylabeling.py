@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.dialects.polygons import MAX_FINENESS
-from ui.contract import SegmenterLike
 
 PREFIX = "/xanylabeling"
 
@@ -106,12 +105,12 @@ class Failed(BaseModel):
     error: dict[str, Any]
 
 
-def described(name: str, segmenter: SegmenterLike) -> dict[str, Any]:
-    """What the client is told of a model."""
+def described(name: str, classes: int) -> dict[str, Any]:
+    """What the client is told of a model, which gives so many ``classes``."""
     return {
         "display_name": f"stego: {name}",
         "widgets": [dict(widget) for widget in _WIDGETS],
-        "params": {"classes": segmenter.default_classes},
+        "params": {"classes": classes},
         "capabilities": {},
         "batch_processing_mode": "default",
     }
