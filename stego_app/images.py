@@ -108,13 +108,14 @@ def find_images(root: Path) -> list[Path]:
     return find_files(root, IMAGE_SUFFIXES, "images")
 
 
-def find_files(root: Path, suffixes: Set[str], what: str) -> list[Path]:
+def find_files(root: Path, suffixes: Set[str], what: str, *, may_be_empty: bool = False) -> list[Path]:
     """All files under ``root`` whose names end in one of ``suffixes``, in sub-folders too, sorted by path; hidden files and folders are left out.
 
     Args:
         root: the folder.
         suffixes: in lower case, with the dot.
         what: messages call them.
+        may_be_empty: whether it is fine if there are none.
 
     Raises:
         StegoError: no such folder, not a folder, not readable, or no such file in it.
@@ -134,7 +135,7 @@ def find_files(root: Path, suffixes: Set[str], what: str) -> list[Path]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         names = (name for name in files if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes)
         found += [path for name in names if (path := Path(folder, name)).is_file()]
-    if not found:
+    if not found and not may_be_empty:
         raise StegoError(f"{root}: no {what} found; looked for {' '.join(sorted(suffixes))}")
     return sorted(found, key=lambda path: path.relative_to(root).parts)
 

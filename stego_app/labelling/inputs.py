@@ -33,7 +33,7 @@ class _Source:
     inputs: tuple[Input, ...]
 
 
-def find_inputs(sources: Sequence[str | Path], *, results: Sequence[Path] = ()) -> list[Input]:
+def find_inputs(sources: Sequence[str | Path], *, results: Sequence[Path] = (), may_be_empty: bool = False) -> list[Input]:
     """Every image of ``sources``, in a fixed order and each once.
 
     A source is a folder (with its sub-folders), an image, a zip of images, a pattern such as ``photos/**/*.jpg``, or
@@ -42,13 +42,14 @@ def find_inputs(sources: Sequence[str | Path], *, results: Sequence[Path] = ()) 
     Args:
         sources: see above.
         results: folders (absolute, links resolved) that patterns do not look into.
+        may_be_empty: whether folders without images are fine; they count for names all the same.
 
     Raises:
         StegoError: a source that does not exist, is empty, or a zip that is refused.
     """
     if not sources:
         raise StegoError("no input; expected a folder, an image, a zip, a pattern or @list.txt")
-    found = [part for source in sources for part in _look(source, results)]
+    found = [part for source in sources for part in _look(source, results, may_be_empty)]
     if len(found) == 1:
         return sorted(found[0].inputs, key=lambda item: item.name.parts)
     root = Path(os.path.commonpath([part.base.absolute() for part in found]))
@@ -67,7 +68,7 @@ def is_stdin(source: str | Path) -> bool:
     return str(source) == "-"
 
 
-def _look(source: str | Path, results: Sequence[Path]) -> Iterator[_Source]:
+def _look(source: str | Path, results: Sequence[Path], may_be_empty: bool) -> Iterator[_Source]:
     text = str(source)
     path = Path(text)
     if text.startswith("@") and not path.exists():
@@ -79,7 +80,7 @@ def _look(source: str | Path, results: Sequence[Path]) -> Iterator[_Source]:
     elif path.is_file():
         yield _single(path)
     else:
-        found = find_files(path, IMAGE_SUFFIXES | VIDEO_SUFFIXES, "images")
+        found = find_files(path, IMAGE_SUFFIXES | VIDEO_SUFFIXES, "images", may_be_empty=may_be_empty)
         yield _Source(path, tuple(Input(ImageFile(file), PurePosixPath(file.relative_to(path).as_posix())) for file in found))
 
 

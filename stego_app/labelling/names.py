@@ -47,14 +47,15 @@ def plan_folder(source: Path | str, out: Path) -> list[Plan]:
     return plan_inputs([source], out)
 
 
-def plan_inputs(sources: Sequence[Path | str], out: Path) -> list[Plan]:
+def plan_inputs(sources: Sequence[Path | str], out: Path, *, may_be_empty: bool = False) -> list[Plan]:
     """A plan for every image of ``sources`` (see `find_inputs`), in a fixed order.
 
     Results mirror the sub-folders of the input: ``labels/<sub-path>.png``, ``overlays/<sub-path>.jpg`` and
     ``confidence/<sub-path>.png``. What lies in ``out`` is never taken for input where a folder is searched, nor are results there where a pattern is.
+    With ``may_be_empty``, folders may have no images yet; names are those that images have once each folder has some.
 
     Raises:
-        StegoError: no images, or an output folder that would mix results with the input.
+        StegoError: no images (unless ``may_be_empty``), or an output folder that would mix results with the input.
     """
     if out.exists() and not out.is_dir():
         raise StegoError(f"{out}: is a file; expected a folder for the results")
@@ -67,10 +68,10 @@ def plan_inputs(sources: Sequence[Path | str], out: Path) -> list[Plan]:
         if any(map(origin.is_relative_to, results)):
             raise StegoError(f"{source}: lies where results are written; expected input outside {out}")
     searched = [folder for source in sources if (folder := Path(source).resolve()).is_dir() and target.is_relative_to(folder)]
-    images = find_inputs(sources, results=results)
+    images = find_inputs(sources, results=results, may_be_empty=may_be_empty)
     # An output folder around the input holds it rightly; one inside the input does not belong to it.
     images = [item for item in images if not (searched and item.image.path.resolve().is_relative_to(target))]
-    if not images:
+    if not images and not may_be_empty:
         raise StegoError(f"{sources[0]}: no images found outside the output folder {out}")
     clips = {item.name for item in images if not item.image.member and is_video(item.image.path)}
     names = output_names(item.name for item in images if item.name not in clips)

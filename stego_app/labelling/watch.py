@@ -54,14 +54,8 @@ def watch(
 
 def _look(sources: Sequence[str | Path], out: Path) -> list[tuple[Plan, _State]]:
     """Images that are there now, with size and time. A folder without any is waited for."""
-    try:
-        plans = plan_inputs(sources, out)
-    except StegoError as error:
-        if "no images found" in str(error):
-            return []
-        raise
     found = []
-    for plan in plans:
+    for plan in plan_inputs(sources, out, may_be_empty=True):
         try:
             info = plan.path.stat()
         except OSError:  # gone again

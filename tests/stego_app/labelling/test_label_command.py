@@ -140,6 +140,29 @@ def test_an_empty_folder_is_watched_and_a_missing_one_is_not(photos: Path, monke
         watch_module.watch(["gone"], Path("out"), ColourSegmenter(), LabelSettings(), lambda _: None)
 
 
+def test_an_empty_folder_does_not_keep_the_others_waiting(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (photos.parent / "later").mkdir()
+    looks = 0
+    summaries: list[str] = []
+
+    def step(_seconds: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            (photos.parent / "later" / "c.png").write_bytes((photos / "a.png").read_bytes())
+        elif looks == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch_module.time, "sleep", step)
+    with pytest.raises(KeyboardInterrupt):
+        watch_module.watch(
+            ["photos", "later"], Path("out"), ColourSegmenter(), LabelSettings(crf=False, jobs=1), lambda summary: summaries.append(str(summary))
+        )
+    assert [text.partition(" in ")[0] for text in summaries] == ["labelled 2 of 2 images", "labelled 1 of 3 images"]
+    made = sorted(path.relative_to("out").as_posix() for path in Path("out").rglob("*.png"))
+    assert made == ["labels/later/c.png", "labels/photos/a.png", "labels/photos/deep/b.png"]
+
+
 WATCH = """
 import sys
 sys.path.insert(0, sys.argv[1])
