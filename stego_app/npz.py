@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stego_app.atomic import write_bytes
+from stego_app.formats.safe_zip import DAMAGED
 
 
 def save_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:
@@ -20,7 +21,10 @@ def save_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:
     write_bytes(path, stream.getvalue())
 
 
-def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """What `save_arrays` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+def load_arrays(path: Path, *names: str) -> dict[str, npt.NDArray[Any]] | None:
+    """The arrays ``names`` of what `save_arrays` wrote; None where there is no such file, or one that a crash of the machine has cut short."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names}
+    except (OSError, *DAMAGED):
+        return None

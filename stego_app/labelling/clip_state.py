@@ -18,6 +18,8 @@ from stego_app.video.steady import Steady
 FOLDER = ".clips"
 """Folder inside OUT for the states of clips under way."""
 
+_NAMES = ("stamp", "mean", "frames", "grey", "time", "next", "labels", "alone", "flicker")
+
 
 @dataclass
 class ClipState:
@@ -49,11 +51,8 @@ class ClipState:
         """The state kept for the clip ``name`` in ``out``, or a new one where there is none of this ``stamp``."""
         path = out / FOLDER / f"{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.npz"
         state = cls(path, stamp, Steady(seconds))
-        try:
-            arrays = load_arrays(path)
-        except (OSError, ValueError):  # none, or cut short by a crash of the machine
-            return state
-        if str(arrays.get("stamp")) != stamp:
+        arrays = load_arrays(path, *_NAMES)
+        if arrays is None or str(arrays["stamp"]) != stamp:
             return state
         state.steady = Steady(seconds, arrays["mean"], arrays["frames"], arrays["grey"], float(arrays["time"]))
         state.next, state.labels, state.alone = int(arrays["next"]), arrays["labels"], arrays["alone"]

@@ -104,9 +104,18 @@ class _Large:
         tops = self.grid.starts(0)
         for row, top in enumerate(tops):
             if not self._row_file(row).is_file():
-                maps = self._encode_row(top)
-                save_arrays(self._row_file(row), maps=maps.astype(np.float16))
+                self._save_row(row, top)
             self.progress(f"{self.plan.name}: rows of tiles", row + 1, len(tops))
+
+    def _save_row(self, row: int, top: int) -> npt.NDArray[np.float16]:
+        maps = self._encode_row(top).astype(np.float16)
+        save_arrays(self._row_file(row), maps=maps)
+        return maps
+
+    def _row(self, row: int, top: int) -> Floats:
+        """What is kept of a row of tiles, which is made again if its file is damaged."""
+        arrays = load_arrays(self._row_file(row), "maps")
+        return (self._save_row(row, top) if arrays is None else arrays["maps"]).astype(np.float32)
 
     def _encode_row(self, top: int) -> Floats:
         grid = self.grid
@@ -150,16 +159,26 @@ class _Large:
         if len(left) < len(tops):
             self.progress(f"{self.plan.name}: rows of blocks", len(tops) - len(left), len(tops))
         for number, top in enumerate(left):
-            tiles = []
-            tasks = self._tasks(top)
-            few = self.grid.cells[1] * len(left) <= FEW_BLOCKS * self.grid.reach
-            results: Iterator[Any] = map(finish_tile, tasks) if few else self.pool.run(finish_tile, ((task,) for task in tasks), ahead=self.pool.workers + 1)
-            for tile in results:
-                if isinstance(tile, BaseException):
-                    raise tile
-                tiles.append(tile)
-            self._save_strip(top, tiles)
+            self._decide_strip(top, len(left))
             self.progress(f"{self.plan.name}: rows of blocks", len(tops) - len(left) + number + 1, len(tops))
+
+    def _decide_strip(self, top: int, left: int) -> dict[str, npt.NDArray[Any]]:
+        """Decide one row of the blocks that are left."""
+        tiles = []
+        tasks = self._tasks(top)
+        few = self.grid.cells[1] * left <= FEW_BLOCKS * self.grid.reach
+        results: Iterator[Any] = map(finish_tile, tasks) if few else self.pool.run(finish_tile, ((task,) for task in tasks), ahead=self.pool.workers + 1)
+        for tile in results:
+            if isinstance(tile, BaseException):
+                raise tile
+            tiles.append(tile)
+        return self._save_strip(top, tiles)
+
+    def _strip(self, top: int) -> dict[str, npt.NDArray[Any]]:
+        """What is kept of a row of blocks, which is decided again if its file is damaged."""
+        names = ("labels", "sums", "confidence") if self.settings.confidence else ("labels", "sums")
+        arrays = load_arrays(self._strip_file(top), *names)
+        return self._decide_strip(top, 1) if arrays is None else arrays
 
     def _tasks(self, top: int) -> Iterator[TileTask]:
         """The blocks of one row, each with a margin."""
@@ -190,14 +209,16 @@ class _Large:
         """Maps (C, last - first, columns) of rows of cells, averaged over the rows of tiles that see them."""
         tops = self.grid.starts(0)
         near = [(row, top) for row, top in enumerate(tops) if top < last and top + self.grid.reach > first]
-        parts = [load_arrays(self._row_file(row))["maps"].astype(np.float32) for row, _ in near]
+        parts = [self._row(row, top) for row, top in near]
         return join(parts, [top - first for _, top in near], self.grid.tent(), last - first, axis=1)
 
-    def _save_strip(self, top: int, tiles: list[Tile]) -> None:
+    def _save_strip(self, top: int, tiles: list[Tile]) -> dict[str, npt.NDArray[Any]]:
         confidence = [tile.confidence for tile in tiles if tile.confidence is not None]
         sums = np.array([sum(tile.total for tile in tiles), sum(tile.counted for tile in tiles), sum(tile.withheld for tile in tiles)], dtype=np.float64)
         shown = {"confidence": np.concatenate(confidence, axis=1)} if confidence else {}
-        save_arrays(self._strip_file(top), labels=np.concatenate([tile.labels for tile in tiles], axis=1), sums=sums, **shown)
+        strip = {"labels": np.concatenate([tile.labels for tile in tiles], axis=1), "sums": sums, **shown}
+        save_arrays(self._strip_file(top), **strip)
+        return strip
 
     # The files ----------------------------------------------------------------------------------------------------
 
@@ -212,7 +233,7 @@ class _Large:
             shown = stack.enter_context(_grey_png(stack, self.out / self.plan.confidence, grid)) if settings.confidence else None
             with whole_file(self.out / self.plan.label) as part, part.open("wb") as file, RowsPng(file, grid.height, grid.width, palette) as png:
                 for top in range(0, grid.cells[0], grid.reach):
-                    strip = load_arrays(self._strip_file(top))
+                    strip = self._strip(top)
                     png.write(strip["labels"])
                     counts += count_labels(strip["labels"])
                     sums += strip["sums"]

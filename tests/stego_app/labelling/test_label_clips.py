@@ -79,6 +79,26 @@ def test_formats_and_overlays_cover_every_frame(folder: Path) -> None:
     assert shown[5][24, 4 + 5 + 8, 0] > 150
 
 
+@pytest.mark.parametrize("how", ["empty", "half", "zeros", "other arrays"])
+def test_a_clip_whose_state_is_damaged_begins_again(how: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ClipState, "EVERY", 1)
+    clip, out = str(folder / "deep" / "a.avi"), folder.parent / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipState, "forget", lambda _state: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert label(clip, "out", "--batch-size", "2").exit_code != 0
+    (state,) = (out / FOLDER).iterdir()
+    data = state.read_bytes()
+    if how == "other arrays":
+        np.savez(state, stamp=np.load(state)["stamp"])
+    else:
+        state.write_bytes({"empty": b"", "half": data[: len(data) // 2], "zeros": data[:60] + bytes(40) + data[100:]}[how])
+    result = label(clip, "out", "--batch-size", "2")
+    assert result.exit_code == 0, result.output
+    assert "labelled 1 of 1" in result.output
+    assert len(files(out / "labels" / "a.avi")) == FRAMES
+    assert not (out / FOLDER).exists()
+
+
 def test_an_interrupted_clip_goes_on_and_gives_the_same_labels(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ClipState, "EVERY", 1)
     clip, out = str(folder / "deep" / "a.avi"), folder.parent / "out"

@@ -105,6 +105,34 @@ def test_an_interrupted_raster_goes_on_where_it_stopped(tmp_path: Path, monkeypa
     assert (tmp_path / "out" / "labels" / "a.png").read_bytes() == (tmp_path / "whole" / "labels" / "a.png").read_bytes()
 
 
+def cut_short(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    path.write_bytes({"empty": b"", "half": data[: len(data) // 2], "zeros": data[:60] + bytes(40) + data[100:]}[how])
+
+
+@pytest.mark.parametrize("how", ["empty", "half", "zeros"])
+def test_what_was_kept_of_a_raster_is_made_again_where_it_is_damaged(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, out = raster(tmp_path / "a.tif", blobs(200, 200).transpose(2, 0, 1)), tmp_path / "out"
+    settings = PLAIN.model_copy(update={"tile": 64, "batch_size": 1, "confidence": True})
+    label_folder(source, tmp_path / "whole", ColourSegmenter(), settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(large_module, "finish_tile", _refuse)
+        assert label_folder(source, out, ColourSegmenter(), settings).failed == 1
+    rows = sorted(out.rglob("row-*.npz"))
+    cut_short(rows[1], how)
+    again = ColourSegmenter()
+    with monkeypatch.context() as patch:
+        patch.setattr(large_module, "count_labels", _refuse)
+        assert [reason for _, reason in label_folder(source, out, again, settings).failures] == ["no more"]
+    assert len(again.batch_sizes) == len(rows) + 1  # one row of as many tiles, and one to see how many patches there are
+    cut_short(sorted(out.rglob("strip-*.npz"))[1], how)
+    again = ColourSegmenter()
+    assert label_folder(source, out, again, settings).labelled == 1
+    assert len(again.batch_sizes) == 1
+    for name in ("labels/a.png", "confidence/a.png"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
 def _refuse(_task: Any) -> Any:
     raise StegoError("no more")
 
