@@ -23,7 +23,10 @@ TITLE = "stego – segments without labels"
 _INTRO = """# Segments without labels
 Drop a photo: every region gets a class that means the same in every image. No labels, no prompts; your images stay on this machine."""
 _FOOT = "The same over HTTP: `POST /v1/segment` – see [/openapi.json](/openapi.json). For whole folders: `stego label`."
-_KEEP_FILES = (600, 3600)  # seconds: how often Gradio's temporary files are looked through, and how old they may get
+# Seconds: how often Gradio's temporary files are looked through, and how old they may get. Photos of an album, and its pictures, are among
+# them from the moment they come: `ui.folder.MOST` photos that take all of the service's time for one last 33 hours, and shall be edited and
+# fetched afterwards.
+_KEEP_FILES = (3600, 172_800)
 
 
 def build_demo(catalog: CatalogLike, *, max_pixels: int = 40_000_000, run: Runner = at_once, folder: Path | None = None, save: Save | None = None) -> gr.Blocks:
