@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import StegoError
+from stego_app.formats.safe_zip import DAMAGED
 from stego_app.lidar.pcd import read_pcd
 from stego_app.lidar.scan import Scan, ScanError, checked_scan
 
@@ -46,7 +46,7 @@ def read_compact(path: Path) -> Scan:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             units, intensity = arrays["xyz_5mm"], arrays["intensity"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, TypeError, *DAMAGED) as error:  # TypeError: one array, not an archive of them
         raise ScanError(f"{path}: not a scan ({error}); expected an npz of 'xyz_5mm' (N, 3) int16 and 'intensity' (N,) uint8") from error
     if units.dtype != np.int16 or units.ndim != 2 or units.shape[1] != 3 or intensity.dtype != np.uint8 or intensity.shape != units.shape[:1]:
         found = f"'xyz_5mm' {units.shape} {units.dtype} and 'intensity' {intensity.shape} {intensity.dtype}"

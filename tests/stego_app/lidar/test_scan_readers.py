@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -144,10 +145,24 @@ def test_bad_files_by_name(name: str, content: bytes, message: str, tmp_path: Pa
     bad(tmp_path, name, content, message)
 
 
+def test_an_npz_whose_packed_bytes_are_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "whole.npz"
+    np.savez_compressed(path, xyz_5mm=np.round(POINTS / 0.005).astype(np.int16), intensity=np.round(INTENSITY * 255).astype(np.uint8))
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("xyz_5mm.npy").header_offset + 30 + len("xyz_5mm.npy") + 20  # 20: the field for sizes beyond 4 GiB, which NumPy always writes
+    data = bytearray(path.read_bytes())
+    data[start] = 0xFF  # a kind of block that deflate does not have
+    bad(tmp_path, "a.npz", bytes(data), "not a scan (Error -3")
+
+
 def test_an_npz_of_other_arrays(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, xyz_5mm=np.zeros((4, 2), np.int16), intensity=np.zeros(4, np.uint8))
     with pytest.raises(ScanError, match=r"'xyz_5mm' \(4, 2\) int16 .* expected \(N, 3\) int16"):
+        read_scan(path)
+    with path.open("wb") as file:
+        np.save(file, np.zeros((4, 3), np.int16))
+    with pytest.raises(ScanError, match="expected an npz of 'xyz_5mm'"):
         read_scan(path)
     np.savez(path, points=np.zeros((4, 3)))
     with pytest.raises(ScanError, match="expected an npz of 'xyz_5mm'"):
