@@ -13,6 +13,7 @@ from safetensors.numpy import load, save
 from models.errors import StegoError
 from models.lidar.backbone import LidarBackbone
 from stego_app.atomic import remove_stale_parts, write_bytes
+from stego_app.lidar.readers import ending
 
 
 class ScanStore:
@@ -38,7 +39,7 @@ class ScanStore:
             digest = hashlib.sha256(scan.read_bytes())
         except OSError as error:
             raise StegoError(f"{scan}: cannot be read ({error.strerror or error})") from error
-        digest.update(scan.suffix.encode())  # which decides how the bytes are read
+        digest.update((ending(scan) or "").encode())  # which decides how the bytes are read
         return self.folder / f"{digest.hexdigest()[:32]}.safetensors"
 
     def read(self, path: Path) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int64]] | None:

@@ -23,6 +23,7 @@ from stego_app.lidar.range_image import COLUMNS, ROWS, ScanTokens, on_cells, ran
 from stego_app.lidar.readers import read_scan
 from stego_app.lidar.scan import Scan
 from stego_app.lidar.segmenter import read_lidar_segmenter
+from stego_app.lidar.store import ScanStore
 from stego_app.lidar.train import train_lidar_segmenter
 from stego_app.lidar.views import scan_pairs
 from tests.drawn_scan import drawn_scan, write_drawn_scan
@@ -236,6 +237,14 @@ def test_features_are_kept_and_a_run_that_was_cut_off_goes_on(scans: Path, tmp_p
     asked.clear()
     ScanTokens.build(paths[:2], random_lidar_backbone(LidarSpec(0.5, (6, 8), 12), 1), cache=tmp_path)  # another backbone's are others
     assert len(asked) == 2
+
+
+def test_entries_tell_scans_of_the_same_bytes_apart_by_how_they_are_read(tmp_path: Path) -> None:
+    store = ScanStore(tmp_path, random_lidar_backbone(LidarSpec(0.5, (6, 8), 12), 0), (ROWS, COLUMNS))
+    for name in ("a.bin", "a.pcd.bin", "b.BIN"):
+        (tmp_path / name).write_bytes(bytes(80))  # five points of KITTI's, four of nuScenes'
+    assert store.path(tmp_path / "a.bin") != store.path(tmp_path / "a.pcd.bin")
+    assert store.path(tmp_path / "a.bin") == store.path(tmp_path / "b.BIN")
 
 
 def test_pairs_are_the_same_points_in_another_view(scans: Path) -> None:
