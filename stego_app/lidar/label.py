@@ -15,6 +15,7 @@ from PIL import Image
 from models.artifact import read_header
 from models.errors import StegoError
 from stego_app.atomic import OutputError, write_bytes
+from stego_app.clusters import cut
 from stego_app.data.dataset import evenly
 from stego_app.features import device_of
 from stego_app.lidar.birdseye import birdseye
@@ -46,14 +47,15 @@ def label_scans(
     scans from above, and ``failures.csv`` where scans could not be used. What an earlier run with the same model wrote is kept.
 
     Raises:
-        StegoError: no scans, an unusable model, an output folder of another model, a full disk.
+        StegoError: no scans, an unusable model, more classes than its tree has, an output folder of another model, a full disk.
     """
     segmenter = read_lidar_segmenter(model)
-    count = classes or segmenter.clusters.classes
-    _same_run(out, {"model": read_header(model)["sha256"], "classes": count})
+    count = segmenter.clusters.classes if classes is None else classes
+    cut(segmenter.clusters.merges, count)  # which refuses what would be refused scan by scan
     where = device_of(device)
-    segmenter.backbone.to(where)
     paths = find_scans(data)
+    _same_run(out, {"model": read_header(model)["sha256"], "classes": count})
+    segmenter.backbone.to(where)
     root = data if data.is_dir() else data.parent
     targets = _targets(paths, root)
     drawn = set(evenly(paths, pictures)) if pictures else set()

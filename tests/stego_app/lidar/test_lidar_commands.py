@@ -55,7 +55,7 @@ def segmenter(scans: Path, backbone: Path, tmp_path_factory: pytest.TempPathFact
     return path
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path | int) -> int:
     monkeypatch.setattr("sys.argv", ["stego", *map(str, arguments)])
     with pytest.raises(SystemExit) as left:
         main()
@@ -93,6 +93,19 @@ def test_labelling_goes_on_and_leaves_other_models_labels_alone(scans: Path, seg
     assert (out / "classes.csv").read_text() == first
     with pytest.raises(StegoError, match="holds labels of another model or number of classes"):
         label_scans(scans, out, segmenter, classes=2, device="cpu")
+
+
+def test_a_request_that_is_refused_leaves_nothing_in_the_way_of_the_next(
+    scans: Path, segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, options = tmp_path / "out", ("-m", segmenter, "--pictures", 0, "--device", "cpu")
+    for data, classes, said in ((scans, 900, "classes 900: the tree has"), (tmp_path / "gone", 3, "gone: no such folder or scan")):
+        assert run(monkeypatch, "lidar", "label", data, out, *options, "-k", classes) == 2
+        error = capsys.readouterr().err.strip()
+        assert said in error
+        assert len(error.splitlines()) == 1
+        assert not out.exists()
+    assert run(monkeypatch, "lidar", "label", scans / "drive" / "000000.bin", out, *options, "-k", 2) == 0
 
 
 def test_one_bad_scan_is_listed_and_the_rest_labelled(
