@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def label_scans(
     _same_run(out, {"model": read_header(model)["sha256"], "classes": count})
     segmenter.backbone.to(where)
     root = data if data.is_dir() else data.parent
-    targets = _targets(paths, root)
+    targets = label_names(paths, root)
     drawn = set(evenly(paths, pictures)) if pictures else set()
     result, points = Labelled(), np.zeros(count, np.int64)
     for number, (path, name) in enumerate(zip(paths, targets, strict=True), 1):
@@ -97,10 +98,11 @@ def class_picture(scan: Scan, found: Numbers) -> bytes:
     return buffer.getvalue()
 
 
-def _targets(paths: list[Path], root: Path) -> list[Path]:
+def label_names(paths: list[Path], root: Path) -> list[Path]:
     """A name below the output for each scan, without its ending; scans that differ in the ending alone keep it."""
     plain = [path.relative_to(root).with_name(path.name.split(".")[0]) for path in paths]
-    return [name if plain.count(name) == 1 else path.relative_to(root).with_name(path.name.replace(".", "_")) for name, path in zip(plain, paths, strict=True)]
+    counts = Counter(plain)
+    return [name if counts[name] == 1 else path.relative_to(root).with_name(path.name.replace(".", "_")) for name, path in zip(plain, paths, strict=True)]
 
 
 def _same_run(out: Path, about: dict[str, object]) -> None:

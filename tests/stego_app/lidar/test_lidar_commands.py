@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from stego_app.cli import main
 from stego_app.discovery.settings import DiscoverySettings
 from stego_app.lidar import range_image
 from stego_app.lidar.birdseye import birdseye
-from stego_app.lidar.label import label_scans
+from stego_app.lidar.label import label_names, label_scans
 from stego_app.lidar.range_image import COLUMNS, ROWS, ScanTokens, on_cells, range_cells
 from stego_app.lidar.readers import read_scan
 from stego_app.lidar.scan import Scan
@@ -106,6 +106,15 @@ def test_a_request_that_is_refused_leaves_nothing_in_the_way_of_the_next(
         assert len(error.splitlines()) == 1
         assert not out.exists()
     assert run(monkeypatch, "lidar", "label", scans / "drive" / "000000.bin", out, *options, "-k", 2) == 0
+
+
+def test_names_of_labels_are_found_without_comparing_every_scan_with_every_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [Path(f"in/{number:04}.bin") for number in range(500)] + [Path("in/0000.pcd"), Path("in/deep/0000.bin")]
+    compared, equal = [], PurePath.__eq__
+    monkeypatch.setattr(PurePath, "__eq__", lambda one, other: (compared.append(1), equal(one, other))[1])
+    names = label_names(paths, Path("in"))
+    assert len(compared) < 10 * len(paths)
+    assert [str(names[place]) for place in (0, 1, 499, 500, 501)] == ["0000_bin", "0001", "0499", "0000_pcd", "deep/0000"]
 
 
 def test_one_bad_scan_is_listed_and_the_rest_labelled(
