@@ -94,13 +94,14 @@ class TrainConfig(BaseModel):
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run leaves: the file, its report, and what to know about it."""
+    """What a run leaves: the file, its report, what to know about it, and (file, reason) of images and labels that could not be read."""
 
     out: Path
     report: Path
     classes: int
     fine: int
     findings: Sequence[str]
+    failures: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,9 @@ def train_segmenter(config: TrainConfig, out: Path, *, report: Path | None = Non
     warnings = collapse_warnings(model, cache, config.seed, config.objective)
     segmenter = Segmenter(model, device=config.device, precision=config.precision)
     explanation = _explanation(config, segmenter, dataset, cache, found, out, progress)
-    page = _report(config, segmenter, dataset, cache, found, explanation, warnings, report or out.with_suffix(".report"), progress)
-    return TrainResult(out, page, found.clusters.classes, len(model.shares), [*warnings, *found.notes, *short_lines(explanation.sections)])
+    page, failures = _report(config, segmenter, dataset, cache, found, explanation, warnings, report or out.with_suffix(".report"), progress)
+    findings = [*warnings, *found.notes, *short_lines(explanation.sections)]
+    return TrainResult(out, page, found.clusters.classes, len(model.shares), findings, failures)
 
 
 def compute_features(config: TrainConfig, shard: Shard, progress: Progress = silent) -> tuple[int, int]:
@@ -304,7 +306,7 @@ def _report(
     warnings: Sequence[str],
     folder: Path,
     progress: Progress,
-) -> Path:
+) -> tuple[Path, Sequence[tuple[str, str]]]:
     model = segmenter.model
     samples = []
     chosen = dataset.samples[:: max(1, len(dataset.samples) // _SAMPLES)][:_SAMPLES]
@@ -317,10 +319,11 @@ def _report(
     scored = training_scores(model.clusters, dataset, cache, model.shares, seed=config.seed, progress=progress)
     histograms = found.histograms or _histograms(config, cache)
     shown = Histograms(histograms.edges, histograms.densities, histograms.shifts, f"shifts: {histograms.source}") if histograms else None
+    failures = [*((str(failure.path), failure.reason) for failure in cache.failures), *scored.failures]
     images = len(set(cache.paths))
     classes = f"{len(segmenter.table().classes)} classes of {segmenter.max_classes} fine clusters"
     lead = f"{images} images, {classes}, objective {config.objective}. No label was used in training."
-    return write_report(
+    page = write_report(
         folder,
         TrainingReport(
             title=f"Classes of {config.data.name}",
@@ -334,9 +337,10 @@ def _report(
             histograms=shown,
             losses=found.losses,
             scores=scored.rows,
-            failures=[*((str(failure.path), failure.reason) for failure in cache.failures), *scored.failures],
+            failures=failures,
         ),
     )
+    return page, failures
 
 
 def _histograms(config: TrainConfig, cache: FeatureCache) -> PairHistograms | None:

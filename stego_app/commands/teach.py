@@ -20,6 +20,7 @@ def teach(
     cache: Annotated[Path | None, typer.Option(help="Folder for cached features; the user's cache folder if not given.")] = None,
 ) -> None:
     """Teach a segmenter your own classes from as little as one labelled image. Classes that no label shows cannot be given."""
+    from stego_app.commands.failures import leave_with
     from stego_app.data import open_dataset
     from stego_app.progress import terminal_progress
     from stego_app.segmenter import Segmenter
@@ -35,3 +36,4 @@ def teach(
     if taught.absent:
         typer.echo(f"not in any label, so not among the classes: {', '.join(taught.absent)}")
     typer.echo(f"wrote {out}: {taught.segmenter.default_classes} classes from {taught.images} labelled images of {len(dataset)}")
+    leave_with(taught.failures)

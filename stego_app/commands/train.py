@@ -37,6 +37,7 @@ def train(
     set_: Annotated[list[str] | None, typer.Option("--set", help="name=value for any setting. Repeatable.")] = None,
 ) -> None:
     """Find the classes of a data set and train a segmenter for them. Needs no labels and no tuning."""
+    from stego_app.commands.failures import leave_with
     from stego_app.progress import terminal_progress
     from stego_app.settings import load_settings
     from stego_app.shard import Shard
@@ -73,3 +74,4 @@ def train(
     for line in result.findings:
         typer.echo(line)
     typer.echo(f"wrote {out}: {result.classes} classes, {result.fine} fine clusters; the report is {result.report}")
+    leave_with(result.failures)

@@ -199,12 +199,19 @@ def test_missing_and_empty_folders(backbone_file: Path, tmp_path: Path, monkeypa
         assert folder in capsys.readouterr().err
 
 
-def test_a_broken_image_is_reported_and_the_rest_is_used(image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (image_folder / "broken.png").write_bytes(b"not a picture")
+def test_broken_images_are_told_and_the_rest_is_used(
+    image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("broken.png", "empty.png"):
+        (image_folder / name).write_bytes(b"not a picture" if name == "broken.png" else b"")
     out = tmp_path / "t.safetensors"
-    assert train(monkeypatch, image_folder, out, backbone_file, "--classes", 3) == 0
+    assert train(monkeypatch, image_folder, out, backbone_file, "--classes", 3) == 1
+    told = capsys.readouterr()
+    assert f"wrote {out}" in told.out
+    assert re.fullmatch(rf"could not read {re.escape(str(image_folder))}/broken\.png: .+ \(and 1 more\)", told.err.strip().splitlines()[-1])
+    assert Segmenter.load(out).default_classes == 3
     summary = json.loads((tmp_path / "t.report" / "report.json").read_text())
-    assert [Path(path).name for path, _ in summary["failures"]] == ["broken.png"]
+    assert [Path(path).name for path, _ in summary["failures"]] == ["broken.png", "empty.png"]
 
 
 @pytest.mark.parametrize("images", [1, 2])

@@ -80,5 +80,9 @@ def test_bad_labels_are_named(trained: tuple[Path, Path], tmp_path: Path, monkey
     assert "3.png" in capsys.readouterr().err
     assert not out.exists()
     write_label(root, "2.png", 0, 1)
-    assert run(monkeypatch, "teach", plain, root, "--out", out) == 0
-    assert "3.png" in capsys.readouterr().out
+    assert run(monkeypatch, "teach", plain, root, "--out", out) == 1
+    told = capsys.readouterr()
+    assert f"wrote {out}" in told.out
+    assert told.err.strip().splitlines()[-1].startswith(f"could not read {root / 'labels' / '3.png'}: ")
+    assert told.err.count("3.png") == 1
+    assert Segmenter.load(out).default_classes == 2
