@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from stego_app.commands.failures import leave_with
+
 
 def curate(
     pool: Annotated[list[str], typer.Argument(help="Folders, images or @lists to choose from.")],
@@ -54,6 +56,4 @@ def curate(
     with terminal_progress() as progress:
         outcome = run(settings, progress, typer.echo)
     typer.echo(str(outcome))
-    if outcome.failures:
-        typer.echo(f"could not read {outcome.failures[0][0]}: {outcome.failures[0][1]}" + (" (and others)" if len(outcome.failures) > 1 else ""), err=True)
-        raise typer.Exit(1)
+    leave_with([(str(path), reason) for path, reason in outcome.failures])

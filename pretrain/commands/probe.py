@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from stego_app.commands.failures import leave_with
+
 
 def probe(
     backbone: Annotated[
@@ -63,7 +65,7 @@ def probe(
         report = run(settings, progress)
     typer.echo(report.as_markdown())
     typer.echo(f"wrote {out}")
-    _leave(report.failures)
+    leave_with(report.failures)
 
 
 def _probe_scans(backbone: str, data: Path, out: Path, device: str, seed: int) -> None:
@@ -75,7 +77,7 @@ def _probe_scans(backbone: str, data: Path, out: Path, device: str, seed: int) -
         found = probe_scans(backbone, data, out, device=device, seed=seed, progress=progress)
     typer.echo(found.as_markdown())
     typer.echo(f"wrote {out}")
-    _leave(found.failures)
+    leave_with(found.failures)
 
 
 def _probe_clips(encoder: str, data: Path, out: Path, resolution: int | None, limit: int | None, device: str, seed: int) -> None:
@@ -87,11 +89,4 @@ def _probe_clips(encoder: str, data: Path, out: Path, resolution: int | None, li
         found = probe_clips(encoder, data, out, side=resolution, limit=limit, device=device, seed=seed, progress=progress)
     typer.echo(found.as_markdown())
     typer.echo(f"wrote {out}")
-    _leave(found.failures)
-
-
-def _leave(failures: list[tuple[str, str]]) -> None:
-    """Say what could not be read, and end with 1."""
-    if failures:
-        typer.echo(f"could not read {failures[0][0]}: {failures[0][1]}" + (" (and others)" if len(failures) > 1 else ""), err=True)
-        raise typer.Exit(1)
+    leave_with(found.failures)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from stego_app.commands.failures import leave_with
+
 lidar_app = typer.Typer(help="Classes of points in lidar scans, without labels.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 
@@ -29,7 +31,7 @@ def train_scans(
     for note in found.notes:
         typer.echo(note)
     typer.echo(f"wrote {out}: {found.classes} classes, {found.fine} fine clusters")
-    _leave(found.failures)
+    leave_with([(str(path), reason) for path, reason in found.failures])
 
 
 @lidar_app.command("label")
@@ -48,11 +50,4 @@ def label_scans(
     with terminal_progress() as progress:
         result = run(scans, out, model, classes=classes, pictures=pictures, device=device, progress=progress)
     typer.echo(f"labelled {result.done} scans" + (f", kept {result.kept} from before" if result.kept else "") + f"; wrote {out}")
-    _leave(result.failures)
-
-
-def _leave(failures: list[tuple[Path, str]]) -> None:
-    """Say what could not be used, and end with 1."""
-    if failures:
-        typer.echo(f"could not use {failures[0][1]}" + (f" (and {len(failures) - 1} others)" if len(failures) > 1 else ""), err=True)
-        raise typer.Exit(1)
+    leave_with([(str(path), reason) for path, reason in result.failures])
