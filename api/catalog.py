@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -138,6 +139,14 @@ class Catalog:
         if facts is None:
             raise UnknownModelError(f"model '{name}': its file cannot be read as a segmenter")
         return facts
+
+    def all_facts(self) -> dict[str, Facts]:
+        """`facts` of all models in the order of `names`, without those whose file is gone or damaged: the others are there all the same."""
+        found = {}
+        for name in self.names():
+            with suppress(UnknownModelError):
+                found[name] = self.facts(name)
+        return found
 
     def tag(self, name: str) -> str | None:
         """Changes whenever the model's file does; None for a model that never changes.

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Response
 from api.catalog import Catalog
 from api.editing import edited
 from api.jobs.answers import answering
+from api.model_facts import Facts
 from api.naming import found_names, named
 from api.openapi import errors
 from api.schemas import ModelClass, ModelDetail, ModelEntry, ModelList
@@ -30,7 +31,7 @@ def models_router(catalog: Catalog) -> APIRouter:
     def list_models() -> ModelList:
         """All models, the default one first."""
         with answering():
-            return ModelList(models=[_entry(catalog, name) for name in catalog.names()])
+            return ModelList(models=[_entry(catalog, name, facts) for name, facts in catalog.all_facts().items()])
 
     @router.get("/{name}", summary="Describe a model", responses={200: _TAG, **errors(404, 500)})
     def describe_model(name: str, response: Response) -> ModelDetail:
@@ -104,15 +105,14 @@ def _tell_tag(catalog: Catalog, name: str, response: Response) -> None:
 
 
 def _detail(catalog: Catalog, name: str, response: Response) -> ModelDetail:
-    entry = _entry(catalog, name)
+    entry = _entry(catalog, name, catalog.facts(name))
     _tell_tag(catalog, name, response)
     segmenter = catalog.get(name)
     classes = [ModelClass(id=found.label, name=found.name, color=hex_color(found.color), share=found.share) for found in segmenter.table().classes]
     return ModelDetail(**entry.model_dump(), class_table=classes, info=segmenter.info())
 
 
-def _entry(catalog: Catalog, name: str) -> ModelEntry:
-    facts = catalog.facts(name)
+def _entry(catalog: Catalog, name: str, facts: Facts) -> ModelEntry:
     return ModelEntry(
         name=name,
         default=name == catalog.default,

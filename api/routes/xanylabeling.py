@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +10,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
-from api.catalog import Catalog
 from api.context import CLIENT_LEFT
 from api.dialects.polygons import polygon_shapes
 from api.dialects.xanylabeling import PREFIX, Failed, Healthy, Listed, Predicted, PredictRequest, Shapes, described
@@ -22,7 +20,6 @@ from api.openapi import json_body, meanings
 from api.options import SegmentOptions
 from api.segmenting import Segmented
 from api.worker import ClientLeftError
-from models.errors import StegoError
 
 _FAILURES = meanings(Failed, 400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)
 
@@ -44,13 +41,6 @@ class _Route(APIRoute):
         return handled
 
 
-def _entries(catalog: Catalog) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What each model's header tells: loading the weights of all of them would take minutes and drop those in use."""
-    for name in catalog.names():
-        with suppress(StegoError):  # its file has gone, or was damaged, since: the others are there all the same
-            yield name, described(name, catalog.facts(name).classes)
-
-
 def xanylabeling_router(inference: Inference) -> APIRouter:
     """The routes, bound to what they work with."""
     router = APIRouter(prefix=PREFIX, tags=["x-anylabeling"], route_class=_Route, responses=_FAILURES)
@@ -63,7 +53,7 @@ def xanylabeling_router(inference: Inference) -> APIRouter:
     @router.get("/v1/models", summary="X-AnyLabeling: models")
     def models() -> Listed:
         """All models, the default one first."""
-        return Listed(data=dict(_entries(inference.catalog)))
+        return Listed(data={name: described(name, facts.classes) for name, facts in inference.catalog.all_facts().items()})
 
     @router.get("/v1/models/{name}/info", summary="X-AnyLabeling: a model")
     async def model_info(name: str) -> Listed:

@@ -184,6 +184,9 @@ def test_a_file_that_is_gone_is_told_and_the_service_stays_up(client: httpx.Clie
     assert "its file is gone (main.safetensors)" in answer.json()["error"]["message"]
     assert str(folder.parent) not in answer.text
     assert client.get("/v1/models/streets").status_code == 200
+    listed = [entry["name"] for entry in client.get("/v1/models").json()["models"]]
+    assert "main" not in listed
+    assert "streets" in listed
     assert client.get("/v2/health/live").status_code == 200
     path.write_bytes(first_model)
     assert client.get("/v1/models/main").status_code == 200
