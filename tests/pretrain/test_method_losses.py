@@ -288,7 +288,7 @@ def test_ijepas_context_is_never_empty_on_small_grids(grid: int) -> None:
 
 def test_ijepas_targets_that_cover_everything_are_refused() -> None:
     with pytest.raises(StegoError, match="leave no context to predict them from"):
-        block_masks(2, 4, IJepaOptions(targets=8, target_scale=(0.9, 0.95)))
+        block_masks(2, 4, IJepaOptions(targets=8, target_scale=(1.0, 1.0), target_aspect=(1.0, 1.0)))
 
 
 def _dino(targets: list[np.ndarray], found: list[np.ndarray], temperature: float) -> float:

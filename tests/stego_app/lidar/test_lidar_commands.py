@@ -127,7 +127,7 @@ def test_one_bad_scan_is_listed_and_the_rest_labelled(
     rows[3, 1] = np.nan
     rows.tofile(folder / "c.bin")
     assert run(monkeypatch, "lidar", "label", folder, tmp_path / "out", "-m", segmenter, "--pictures", 0, "--device", "cpu") == 1
-    assert "b.bin: an empty scan; expected points (and 1 others)" in capsys.readouterr().err
+    assert "b.bin: an empty scan; expected points (and 1 more)" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out" / "labels").iterdir()] == ["a.label"]
     with (tmp_path / "out" / "failures.csv").open() as file:
         reasons = {Path(row["scan"]).name: row["reason"] for row in csv.DictReader(file)}
