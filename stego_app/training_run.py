@@ -65,7 +65,8 @@ class TrainConfig(BaseModel):
         backbone, block: see `models.backbone_sources.load_backbone`.
         objective: "auto" (the shift-free correspondence loss, nothing to tune) or "stego" (the paper's).
         classes: how many, or "auto".
-        resolution: short side for the backbone, in pixels.
+        resolution: short side for the backbone, in pixels; at larger ones patches say more of details and less of what they are part of
+            (docs/results.md has both).
         crops: "five" to take features from STEGO's five crops of each image.
         seed: the same seed gives the same file on the same machine.
         discovery, stego: settings of the two objectives.
@@ -81,7 +82,7 @@ class TrainConfig(BaseModel):
     block: int | None = Field(default=None, ge=0)
     objective: Literal["auto", "stego"] = "auto"
     classes: Annotated[int, Field(ge=1, le=MAX_CLASSES)] | Literal["auto"] = "auto"
-    resolution: int = Field(default=336, ge=28, le=4096)
+    resolution: int = Field(default=224, ge=28, le=4096)
     crops: Literal["none", "five"] = "none"
     seed: int = Field(default=0, ge=0)
     device: str = "auto"

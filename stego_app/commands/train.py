@@ -20,7 +20,7 @@ def train(
     ] = None,
     backbone: Annotated[str | None, typer.Option("--backbone", "-b", help="'default', a backbone file, a .pth, or any timm ViT name.")] = None,
     block: Annotated[int | None, typer.Option(min=0, help="Block whose tokens are taken; the backbone's own choice if not given.")] = None,
-    resolution: Annotated[int | None, typer.Option(help="Short side for the backbone, in pixels.")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Short side for the backbone, in pixels; 224 if not given.")] = None,
     crops: Annotated[str | None, typer.Option(help="'none', or 'five' for STEGO's five crops an image.")] = None,
     layout: Annotated[str | None, typer.Option(help="auto, folder, camvid, cocostuff27, cityscapes27 or potsdam3.")] = None,
     split: Annotated[str | None, typer.Option(help="The split to train on, where the layout has splits.")] = None,
