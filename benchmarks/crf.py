@@ -43,12 +43,13 @@ def load(folder: Path | None, count: int) -> list[npt.NDArray[np.uint8]]:
     return list(load_sample_images().images)
 
 
-def square(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """The middle of an image as (side, side, 3)."""
+def square(image: npt.NDArray[np.uint8], side: int, interpolation: int | None = None) -> npt.NDArray[np.uint8]:
+    """The middle of an image (H, W, 3) as (side, side, 3), or of a label image (H, W) as (side, side), which wants cv2.INTER_NEAREST."""
     edge = min(image.shape[:2])
     top, left = (image.shape[0] - edge) // 2, (image.shape[1] - edge) // 2
     crop = image[top : top + edge, left : left + edge]
-    resized: npt.NDArray[np.uint8] = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA if edge > side else cv2.INTER_CUBIC)
+    smooth = cv2.INTER_AREA if edge > side else cv2.INTER_CUBIC
+    resized: npt.NDArray[np.uint8] = cv2.resize(crop, (side, side), interpolation=smooth if interpolation is None else interpolation)
     return resized
 
 

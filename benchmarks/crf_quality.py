@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.crf import square
 from benchmarks.speed.crf import CLASSES, SIDE
@@ -35,14 +34,6 @@ WAYS = {
 }
 
 
-def square_label(label: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """The middle of a label image (H, W) as (side, side), as `square` cuts its photo."""
-    edge = min(label.shape)
-    top, left = (label.shape[0] - edge) // 2, (label.shape[1] - edge) // 2
-    resized: npt.NDArray[np.uint8] = cv2.resize(label[top : top + edge, left : left + edge], (side, side), interpolation=cv2.INTER_NEAREST)
-    return resized
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -58,7 +49,7 @@ def main() -> None:
     counts = {way: np.zeros((CLASSES, len(names)), dtype=np.int64) for way in WAYS}
     for sample in evenly(dataset.labelled, options.count):
         photo = square(read_image(sample.image), SIDE)
-        label = square_label(dataset.read_label(sample), SIDE)
+        label = square(dataset.read_label(sample), SIDE, cv2.INTER_NEAREST)
         rough = segmenter.probabilities(segmenter.encode(photo), classes=CLASSES)
         for way, labels in WAYS.items():
             counts[way] += accumulate(labels(photo, rough), label, CLASSES, len(names))

@@ -67,6 +67,14 @@ def write_artifact(path: Path, kind: str, tensors: Mapping[str, torch.Tensor], h
         raise ArtifactError(f"{path}: cannot write the {kind} file: {error}") from error
 
 
+def is_artifact(path: Path, kind: str) -> bool:
+    """Whether ``path`` is a whole file of ours of this ``kind``; only its header is read."""
+    try:
+        return path.is_file() and read_header(path).get("kind") == kind
+    except ArtifactError:
+        return False
+
+
 def read_header(path: Path) -> dict[str, Any]:
     """The JSON header of an artefact, without reading its tensors.
 

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,8 @@ def pretrain(config: PretrainConfig, progress: Progress = silent, say: Say = pri
     if module.global_rank == 0:
         _save(prepared, config, keeper)
         part_path(config.out).unlink(missing_ok=True)
-        for line in _skipped(prepared):
-            say(line)
+        if prepared.material.skipped:
+            say(_skipped(list(prepared.material.skipped.values())))
         say(f"{config.out}: {config.out.stat().st_size / 1e6:.1f} MB; {watch.history[-1].line()}; report {folder / 'report.html'}")
     return config.out
 
@@ -117,13 +117,10 @@ def prepare(config: PretrainConfig, progress: Progress = silent) -> Prepared:
     return Prepared(Pretraining(method, config, steps, material), material, steps)
 
 
-def _skipped(prepared: Prepared) -> list[str]:
-    """A line on what could not be read, if anything."""
-    reasons = list(prepared.material.skipped.values())
-    if not reasons:
-        return []
+def _skipped(reasons: Sequence[str]) -> str:
+    """A line on what could not be read."""
     others = f" (and {len(reasons) - 1} others, listed in the file's card)" if len(reasons) > 1 else ""
-    return [f"skipped: {reasons[0]}{others}"]
+    return f"skipped: {reasons[0]}{others}"
 
 
 def _opening(prepared: Prepared, config: PretrainConfig) -> str:

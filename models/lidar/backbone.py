@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.artifact import ArtifactError, read_artifact, read_header, tensors_digest, write_artifact
+from models.artifact import ArtifactError, is_artifact, read_artifact, tensors_digest, write_artifact
 from models.backbone_sources import RANDOM_PREFIX
 from models.lidar.unet import PointUNet
 from models.quantize import pack_state, unpack_state
@@ -115,11 +115,7 @@ def lidar_backbone_from_tensors(tensors: Mapping[str, torch.Tensor], spec: Lidar
 
 def is_lidar_backbone(name: str) -> bool:
     """Whether ``name``, or what follows its ``random:``, is a lidar backbone file."""
-    path = Path(name.removeprefix(RANDOM_PREFIX))
-    try:
-        return path.is_file() and read_header(path)["kind"] == KIND
-    except ArtifactError:
-        return False
+    return is_artifact(Path(name.removeprefix(RANDOM_PREFIX)), KIND)
 
 
 def load_lidar_backbone(name: str, seed: int = 0) -> LidarBackbone:

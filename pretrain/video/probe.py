@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.artifact import ArtifactError, read_header
+from models.artifact import is_artifact
 from models.backbone import build_vit
 from models.backbone_sources import RANDOM_PREFIX
 from models.errors import StegoError
@@ -86,11 +86,7 @@ class ClipProbe:
 
 def is_video_encoder(name: str) -> bool:
     """Whether ``name``, or what follows its ``random:``, is a file of an encoder of clips."""
-    path = Path(name.removeprefix(RANDOM_PREFIX))
-    try:
-        return path.is_file() and read_header(path)["kind"] == KIND
-    except ArtifactError:
-        return False
+    return is_artifact(Path(name.removeprefix(RANDOM_PREFIX)), KIND)
 
 
 def probe_clips(
