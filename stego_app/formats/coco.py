@@ -17,6 +17,7 @@ from pycocotools import mask as coco_mask
 
 from models.errors import StegoError
 from stego_app.formats.coco_rle import coco_rle, read_coco_rle
+from stego_app.formats.distinct import is_color
 from stego_app.formats.fields import integer, read_json, records, text
 from stego_app.formats.label_map import Classes, LabelMap, LabelSet, blank, text_name
 from stego_app.formats.masks import Mask, class_masks, pieces
@@ -74,7 +75,7 @@ def read(path: Path) -> LabelSet:
     categories = sorted(records(document, "categories", path), key=lambda entry: integer(entry, "id", path))
     label_of = {integer(entry, "id", path): label for label, entry in enumerate(categories)}
     colors = [entry.get("color") for entry in categories]
-    classes = Classes.of([text(entry, "name", path) for entry in categories], [color if _is_color(color) else None for color in colors])
+    classes = Classes.of([text(entry, "name", path) for entry in categories], [color if is_color(color) else None for color in colors])
     of_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for entry in records(document, "annotations", path):
         of_image[integer(entry, "image_id", path)].append(entry)
@@ -109,10 +110,6 @@ def _mask(segmentation: Any, size: tuple[int, ...], where: str) -> Mask:
     if mask.shape != size:
         raise StegoError(f"{where}: a mask of {mask.shape[0]} × {mask.shape[1]} for an image of {size[0]} × {size[1]} (height × width)")
     return mask
-
-
-def _is_color(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(isinstance(part, int) and 0 <= part <= 255 for part in value)
 
 
 def _format(name: str, about: str, *, instances: bool) -> Format:

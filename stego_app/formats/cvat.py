@@ -17,6 +17,7 @@ from stego_app.formats.label_map import Classes, LabelMap, LabelSet, blank, text
 from stego_app.formats.masks import Mask, class_masks
 from stego_app.formats.parts import whole_file
 from stego_app.formats.polygons import fill_polygon
+from stego_app.formats.quoting import xml_text
 from stego_app.formats.registry import Add, Format
 from stego_app.segmentation import hex_color
 
@@ -25,9 +26,9 @@ PRODUCT = "cvat.xml"
 
 def encode(item: LabelMap, classes: Classes) -> str:
     """The image's element, without its id, which the writer puts first."""
-    names = distinct_names(classes.names)
+    names = _names(classes)
     height, width = item.labels.shape
-    lines = [f' name={quoteattr(_printable(text_name(item.name)))} width="{width}" height="{height}">']
+    lines = [f' name={quoteattr(xml_text(text_name(item.name)))} width="{width}" height="{height}">']
     for mask in class_masks(item, classes):
         box = mask.box
         place = f'left="{box.left}" top="{box.top}" width="{box.width}" height="{box.height}"'
@@ -50,7 +51,7 @@ def writer(out: Path, classes: Classes) -> Iterator[Add]:
     labels = "".join(
         f"        <label>\n          <name>{escape(name)}</name>\n          <color>{hex_color(color)}</color>\n"
         "          <type>any</type>\n          <attributes>\n          </attributes>\n        </label>\n"
-        for name, color in zip(distinct_names(classes.names), classes.colors, strict=True)
+        for name, color in zip(_names(classes), classes.colors, strict=True)
     )
     with whole_file(out / PRODUCT) as part, part.open("w", encoding="utf-8") as file:
         file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    <task>\n      <name>stego</name>\n')
@@ -92,7 +93,8 @@ def read(path: Path) -> LabelSet:
         for image, name in zip(images, names, strict=True):
             where = f"{path}: image '{name}'"
             labels = blank(_number(image, "height", where), _number(image, "width", where), where)
-            for shape in sorted((shape for shape in image if shape.tag in ("mask", "polygon")), key=lambda shape: int(shape.get("z_order") or 0)):
+            shapes = [shape for shape in image if shape.tag in ("mask", "polygon")]
+            for shape in sorted(shapes, key=lambda shape: _whole(shape.get("z_order") or "0", "z_order", where)):
                 label = label_of.get(shape.get("label") or "")
                 if label is None:
                     raise StegoError(f"{where}: label '{shape.get('label')}' is not declared")
@@ -128,15 +130,21 @@ def _points(shape: ElementTree.Element, where: str) -> npt.NDArray[np.float64]:
 
 
 def _number(element: ElementTree.Element, name: str, where: str) -> int:
-    value = (element.get(name) or "").strip()
-    if not value.isdigit():
-        raise StegoError(f"{where}: '{name}' is '{value}'; expected a whole number")
-    return int(value)
+    value = _whole(element.get(name) or "", name, where)
+    if value < 0:
+        raise StegoError(f"{where}: '{name}' is '{value}'; expected a whole number, not a negative one")
+    return value
 
 
-def _printable(name: str) -> str:
-    """XML 1.0 cannot hold control characters, not even escaped."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in name)
+def _whole(text: str, name: str, where: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise StegoError(f"{where}: '{name}' is '{text[:40]}'; expected a whole number") from None
+
+
+def _names(classes: Classes) -> list[str]:
+    return distinct_names(xml_text(name) for name in classes.names)
 
 
 FORMAT = Format(

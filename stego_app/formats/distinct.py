@@ -51,3 +51,8 @@ def parse_hex(text: object) -> Color | None:
     except ValueError:
         return None
     return (data[0], data[1], data[2]) if len(data) == 3 else None
+
+
+def is_color(value: object) -> bool:
+    """Whether ``value``, from a document, is a list of red, green and blue."""
+    return isinstance(value, list) and len(value) == 3 and all(isinstance(part, int) and 0 <= part <= 255 for part in value)

@@ -19,6 +19,7 @@ from stego_app.formats.fields import integer, read_json
 from stego_app.formats.label_map import Classes, LabelMap, LabelSet, blank, text_name
 from stego_app.formats.masks import class_masks
 from stego_app.formats.parts import whole_file
+from stego_app.formats.quoting import xml_text
 from stego_app.formats.registry import Add, Format
 from stego_app.segmentation import hex_color
 
@@ -31,7 +32,7 @@ LOCAL_FILES = "/data/local-files/?d="
 
 def encode(item: LabelMap, classes: Classes) -> str:
     """The image's task as JSON."""
-    names = distinct_names(classes.names)
+    names = _names(classes)
     height, width = item.labels.shape
     name = text_name(item.name)
     results = []
@@ -131,10 +132,14 @@ def _meta(task: dict[str, Any], name: str) -> Any:
     return meta.get(name) if isinstance(meta, dict) else None
 
 
+def _names(classes: Classes) -> list[str]:
+    # Of the tasks too: labels there are looked up in the interface, which is XML.
+    return distinct_names(xml_text(name) for name in classes.names)
+
+
 def _interface(classes: Classes) -> str:
     labels = "".join(
-        f"    <Label value={quoteattr(name)} background={quoteattr(hex_color(color))}/>\n"
-        for name, color in zip(distinct_names(classes.names), classes.colors, strict=True)
+        f"    <Label value={quoteattr(name)} background={quoteattr(hex_color(color))}/>\n" for name, color in zip(_names(classes), classes.colors, strict=True)
     )
     brushes = f'  <BrushLabels name="{FROM_NAME}" toName="{TO_NAME}">\n{labels}  </BrushLabels>\n'
     return f'<View>\n  <Image name="{TO_NAME}" value="$image" zoom="true"/>\n{brushes}</View>\n'

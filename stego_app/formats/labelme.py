@@ -19,11 +19,12 @@ from PIL import Image
 
 from models.errors import StegoError
 from stego_app.atomic import write_bytes
-from stego_app.formats.distinct import distinct_names
+from stego_app.formats.distinct import distinct_names, is_color
 from stego_app.formats.fields import integer, read_json, records, text
 from stego_app.formats.label_map import Classes, LabelMap, LabelSet, blank
 from stego_app.formats.masks import Mask, class_masks
 from stego_app.formats.polygons import fill_polygon
+from stego_app.formats.quoting import yaml_text
 from stego_app.formats.registry import Add, Format
 from stego_app.images import read_image
 
@@ -64,8 +65,8 @@ def writer(out: Path, classes: Classes) -> Iterator[Add]:
 
     yield add
     names = distinct_names(classes.names)
-    lines = [f"labels: {json.dumps(names)}", "shape_color: manual", "label_colors:"]
-    lines += [f"  {json.dumps(name)}: {[int(value) for value in color]}" for name, color in zip(names, classes.colors, strict=True)]
+    lines = [f"labels: [{', '.join(map(yaml_text, names))}]", "shape_color: manual", "label_colors:"]
+    lines += [f"  {yaml_text(name)}: {[int(value) for value in color]}" for name, color in zip(names, classes.colors, strict=True)]
     write_bytes(root / SETTINGS, ("\n".join(lines) + "\n").encode())
 
 
@@ -142,7 +143,7 @@ def _classes(settings: Path, used: list[str]) -> Classes:
     except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError) as error:
         raise StegoError(f"{settings}: expected 'labels' and 'label_colors' ({error})") from error
     names += [name for name in used if name not in names]
-    return Classes.of(names, [colors.get(name) for name in names])
+    return Classes.of(names, [color if is_color(color := colors.get(name)) else None for name in names])
 
 
 def _png(mask: Mask) -> str:

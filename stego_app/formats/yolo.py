@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from stego_app.formats.image_size import upright_size
 from stego_app.formats.label_map import Classes, LabelMap, LabelSet, blank
 from stego_app.formats.masks import class_masks
 from stego_app.formats.polygons import fill_polygon, outlines
+from stego_app.formats.quoting import yaml_text
 from stego_app.formats.registry import Add, Format
 from stego_app.images import find_images
 from stego_app.segmentation import hex_color
@@ -45,8 +45,7 @@ def encode(item: LabelMap, classes: Classes) -> tuple[str, str, ImageFile, bytes
         for points in outlines(mask):
             relative = (points + INSIDE) / (width, height)
             lines.append(f"{mask.label} " + " ".join(f"{value:.7f}" for value in relative.ravel()))
-    suffix = PurePosixPath(item.name).suffix
-    return f"labels/{item.key}.txt", f"images/{item.key}{suffix}", item.image, "".join(f"{line}\n" for line in lines).encode()
+    return *_places(item), item.image, "".join(f"{line}\n" for line in lines).encode()
 
 
 @contextmanager
@@ -65,7 +64,7 @@ def writer(out: Path, classes: Classes) -> Iterator[Add]:
 
 def outputs(items: list[LabelMap]) -> list[str]:
     """See `Format.outputs`."""
-    files = [f"{FOLDER}/{kind}" for item in items for kind in (f"labels/{item.key}.txt", f"images/{item.key}{PurePosixPath(item.name).suffix}")]
+    files = [f"{FOLDER}/{place}" for item in items for place in _places(item)]
     return [f"{FOLDER}/data.yaml", *files]
 
 
@@ -91,13 +90,27 @@ def read(path: Path) -> LabelSet:
         for image, name in zip(images, relative, strict=True):
             width, height = upright_size(image)
             labels = blank(height, width, image)
-            text = root / "labels" / name.with_suffix(".txt")
+            text = root / _text_of(PurePosixPath("images", name)).with_suffix(".txt")
             # An image without a file holds nothing: that is how YOLO marks it.
             for line in text.read_text(encoding="utf-8", errors="replace").splitlines() if text.is_file() else []:
                 _paint(labels, line, len(classes.names), text)
             yield LabelMap(str(name), str(name.with_suffix("")), labels, ImageFile(image))
 
     return LabelSet(classes, [str(name) for name in relative], maps())
+
+
+def _places(item: LabelMap) -> tuple[str, str]:
+    """Where the text and the image go, relative to the folder."""
+    image = PurePosixPath("images", item.key)
+    text = _text_of(image)
+    return f"{text.parent}/{text.name}.txt", f"{image.parent}/{image.name}{PurePosixPath(item.name).suffix}"
+
+
+def _text_of(image: PurePosixPath) -> PurePosixPath:
+    """Where Ultralytics looks for the text of an image, suffixes aside: the *last* folder called images becomes labels, be it ours or one of the user's."""
+    folders = list(image.parent.parts)
+    folders[len(folders) - 1 - folders[::-1].index("images")] = "labels"
+    return PurePosixPath(*folders, image.name)
 
 
 def _paint(labels: npt.NDArray[np.uint8], line: str, classes: int, file: Path) -> None:
@@ -131,9 +144,8 @@ def _read_yaml(path: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _data_yaml(classes: Classes) -> str:
-    # JSON's strings are YAML's as well, whatever is in a name.
-    names = "".join(f"  {label}: {json.dumps(name)}\n" for label, name in enumerate(classes.names))
-    colors = ", ".join(json.dumps(hex_color(color)) for color in classes.colors)
+    names = "".join(f"  {label}: {yaml_text(name)}\n" for label, name in enumerate(classes.names))
+    colors = ", ".join(yaml_text(hex_color(color)) for color in classes.colors)
     return f"# Polygons of connected pieces, holes bridged; pixels without class are in none.\ntrain: images\nval: images\nnames:\n{names}colors: [{colors}]\n"
 
 

@@ -20,7 +20,7 @@ from stego_app.progress import Progress
 STATE = "formats.json"
 """What each format in an output folder was made from."""
 
-VERSION = 1
+VERSION = 2
 """Raised when a format would come out otherwise than before."""
 
 _FEW = 4  # for this many images, starting processes would take longer than the work
