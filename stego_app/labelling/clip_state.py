@@ -48,11 +48,15 @@ class ClipState:
 
     @classmethod
     def restored(cls, out: Path, name: str, stamp: str, seconds: float) -> ClipState:
-        """The state kept for the clip ``name`` in ``out``, or a new one where there is none of this ``stamp``."""
+        """The state kept for the clip ``name`` in ``out``, or a new one where there is none of this ``stamp``.
+
+        One of another stamp is removed: the frames that it goes on from are about to be written over.
+        """
         path = out / FOLDER / f"{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.npz"
         state = cls(path, stamp, Steady(seconds))
         arrays = load_arrays(path, *_NAMES)
         if arrays is None or str(arrays["stamp"]) != stamp:
+            path.unlink(missing_ok=True)
             return state
         state.steady = Steady(seconds, arrays["mean"], arrays["frames"], arrays["grey"], float(arrays["time"]))
         state.next, state.labels, state.alone = int(arrays["next"]), arrays["labels"], arrays["alone"]

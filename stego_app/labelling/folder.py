@@ -156,7 +156,8 @@ class _Run:
             self.clips.append(told)
         if entry.label and before is not None and before.label != entry.label and before.label in other_names(plan) and before.label not in self.claimed:
             # A new neighbour of the same name gave this image's results a longer one.
-            (self.out / before.label).unlink(missing_ok=True)
+            for result in filter(None, (before.label, before.overlay, before.confidence_map)):
+                (self.out / result).unlink(missing_ok=True)
         self.progress("labelling", self._total - len(self._left), self._total)
 
     def write_lists(self, plans: Sequence[Plan]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydantic import ValidationError
 
 from models.errors import StegoError
 from stego_app.atomic import write_bytes
@@ -19,6 +20,7 @@ from stego_app.formats.fields import read_json, records, text
 from stego_app.formats.label_map import Classes, LabelMap, LabelSet, checked_labels
 from stego_app.formats.registry import Add, Format
 from stego_app.labelling.manifest import Entry, Manifest, read_entries
+from stego_app.labelling.settings import LabelSettings
 from stego_app.labelling.summary import write_classes
 from stego_app.segmentation import count_labels, index_png
 
@@ -52,13 +54,19 @@ def writer(out: Path, classes: Classes) -> Iterator[Add]:
 def read(path: Path) -> LabelSet:
     """Label maps of an output folder; or of a folder of index PNGs, whose classes then are numbers with the colours of the palette.
 
+    Of an output folder, those whose classes `CLASSES` lists: a run with another model may have been interrupted, or have met fewer images than the one before.
+
     Raises:
         StegoError: no label maps there.
     """
     if not path.is_dir():
         raise StegoError(f"{path}: no such folder; expected one with {LABELS}/ and {CLASSES}, or of index PNGs")
     root = path / LABELS if (path / LABELS).is_dir() else path
-    listed = {entry.label: entry.image for entry in read_entries(path).values() if entry.status == "done" and (path / entry.label).is_file()}
+    done = [entry for entry in read_entries(path).values() if entry.status == "done" and (path / entry.label).is_file()]
+    made = _made_by(path / CLASSES) if (path / CLASSES).is_file() else None
+    listed = {entry.label: entry.image for entry in done if made is None or (entry.model, entry.settings) == made}
+    if done and not listed:
+        raise StegoError(f"{path}: its label maps are of another model or other settings than {CLASSES}; run `stego label` to its end first")
     files = [path / label for label in listed] or sorted(file for file in root.rglob("*.png") if not file.name.startswith("."))
     if not files:
         raise StegoError(f"{path}: no label maps found; expected {LABELS}/*.png")
@@ -72,6 +80,17 @@ def read(path: Path) -> LabelSet:
             yield LabelMap(names[index], key, files[index])
 
     return LabelSet(classes, [names[index] for index in order], maps())
+
+
+def _made_by(file: Path) -> tuple[str, str] | None:
+    """Model and digest of the settings of the label maps whose classes ``file`` lists; None where it does not say."""
+    table = read_json(file)
+    model, settings = (table.get("model"), table.get("settings")) if isinstance(table, dict) else (None, None)
+    try:
+        digest = LabelSettings.model_validate(settings).digest() if settings else ""
+    except ValidationError:  # written by another release
+        return None
+    return (model, digest) if isinstance(model, str) else None
 
 
 def _declared(file: Path) -> Classes:

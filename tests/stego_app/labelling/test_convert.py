@@ -49,6 +49,25 @@ def test_there_and_back(name: str, labelled: Path, tmp_path: Path) -> None:
     assert [entry["name"].replace("_", ",") for entry in again] == [entry["name"] for entry in classes]
 
 
+def test_label_maps_of_an_earlier_model_are_not_taken_for_those_of_the_classes_listed(labelled: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "a.png").unlink()
+    label_folder(tmp_path / "photos", labelled, ColourSegmenter("model-two"), LabelSettings(crf=False, jobs=1))
+    assert (labelled / "labels" / "a.png").is_file()  # of the model before
+    count, _ = convert(labelled, tmp_path / "there", None, ["coco"])
+    assert count == 1
+    assert [image["file_name"] for image in json.loads((tmp_path / "there" / "coco.json").read_text())["images"]] == ["deep/b.jpg"]
+
+
+def test_label_maps_of_an_earlier_model_alone_are_refused(labelled: Path, tmp_path: Path) -> None:
+    for photo in (tmp_path / "photos").rglob("*.??g"):
+        photo.write_bytes(b"no picture any more")
+    (labelled / "manifest.jsonl").rename(tmp_path / "kept.jsonl")
+    label_folder(tmp_path / "photos", labelled, ColourSegmenter("model-two"), LabelSettings(crf=False, jobs=1))
+    (tmp_path / "kept.jsonl").rename(labelled / "manifest.jsonl")
+    with pytest.raises(StegoError, match=r"are of another model or other settings than classes\.json"):
+        convert(labelled, tmp_path / "there", None, ["coco"])
+
+
 def test_from_one_tool_to_another_with_images_found_by_name(labelled: Path, tmp_path: Path) -> None:
     convert(labelled, tmp_path / "voc", None, ["voc"])
     # VOC keeps names without suffix; the images are found all the same.

@@ -128,6 +128,33 @@ def test_an_interrupted_clip_goes_on_and_gives_the_same_labels(folder: Path, mon
     assert about[0] == about[1]
 
 
+def test_a_clip_goes_on_from_no_frame_that_other_settings_have_written_over(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ClipState, "EVERY", 1)
+    clip, out = str(folder / "deep" / "a.avi"), folder.parent / "out"
+    finish = clip_module.finish_task
+
+    def interrupted(after: int, *options: str) -> None:
+        calls: list[Any] = []
+
+        def cut(task: Any) -> Any:
+            calls.append(task)
+            if len(calls) > after:
+                raise KeyboardInterrupt
+            return finish(task)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(clip_module, "finish_task", cut)
+            assert label(clip, "out", "--batch-size", "2", *options).exit_code != 0
+
+    interrupted(5)
+    interrupted(1, "--abstain", "0.8")  # which leaves no blue
+    assert label(clip, "out", "--batch-size", "2").exit_code == 0
+    assert label(clip, "whole", "--batch-size", "2").exit_code == 0
+    for name in files(out / "labels" / "a.avi"):
+        assert (out / "labels" / "a.avi" / name).read_bytes() == (folder.parent / "whole" / "labels" / "a.avi" / name).read_bytes()
+    assert (out / "classes.csv").read_bytes() == (folder.parent / "whole" / "classes.csv").read_bytes()
+
+
 def test_other_settings_label_a_clip_anew(folder: Path) -> None:
     clip = str(folder / "deep" / "a.avi")
     assert "labelled 1 of 1" in label(clip, "out").output

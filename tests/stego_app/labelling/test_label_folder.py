@@ -260,6 +260,18 @@ def test_equal_stems_get_names_of_their_own(tmp_path: Path) -> None:
     assert label_folder(photos, out, ColourSegmenter(), PLAIN).labelled == 0
 
 
+def test_a_new_neighbour_of_the_same_name_leaves_nothing_under_the_old_one(tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    halves(photos / "a.png", RED, BLUE)
+    options = LabelSettings(crf=False, jobs=1, overlays=True, confidence=True)
+    label_folder(photos, out, ColourSegmenter(), options)
+    halves(photos / "a.jpg", RED, GREEN)
+    label_folder(photos, out, ColourSegmenter(), options)
+    kept = {kind: sorted(path.name for path in (out / kind).iterdir()) for kind in ("labels", "overlays", "confidence")}
+    maps = ["a.jpg.png", "a.png.png"]
+    assert kept == {"labels": maps, "overlays": ["a.jpg.jpg", "a.png.jpg"], "confidence": maps}
+
+
 def test_one_image_instead_of_a_folder(photos: Path, tmp_path: Path) -> None:
     summary = label_folder(photos / "a.png", tmp_path / "out", ColourSegmenter(), PLAIN)
     assert summary.total == 1
