@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -33,7 +33,11 @@ class _Source:
     inputs: tuple[Input, ...]
 
 
-def find_inputs(sources: Sequence[str | Path], *, results: Sequence[Path] = (), may_be_empty: bool = False) -> list[Input]:
+Unseen = Callable[[Path], Sequence[Path]]
+"""The place that is searched to the folders that are not looked into there; all absolute, links resolved."""
+
+
+def find_inputs(sources: Sequence[str | Path], *, unseen: Unseen = lambda _: (), may_be_empty: bool = False) -> list[Input]:
     """Every image of ``sources``, in a fixed order and each once.
 
     A source is a folder (with its sub-folders), an image, a zip of images, a pattern such as ``photos/**/*.jpg``, or
@@ -41,7 +45,7 @@ def find_inputs(sources: Sequence[str | Path], *, results: Sequence[Path] = (), 
 
     Args:
         sources: see above.
-        results: folders (absolute, links resolved) that patterns do not look into.
+        unseen: which folders searches, of folders and by patterns, leave out. What is named itself is always taken.
         may_be_empty: whether folders without images are fine; they count for names all the same.
 
     Raises:
@@ -49,7 +53,7 @@ def find_inputs(sources: Sequence[str | Path], *, results: Sequence[Path] = (), 
     """
     if not sources:
         raise StegoError("no input; expected a folder, an image, a zip, a pattern or @list.txt")
-    found = [part for source in sources for part in _look(source, results, may_be_empty)]
+    found = [part for source in sources for part in _look(source, unseen, may_be_empty)]
     if len(found) == 1:
         return sorted(found[0].inputs, key=lambda item: item.name.parts)
     root = Path(os.path.commonpath([part.base.absolute() for part in found]))
@@ -68,20 +72,26 @@ def is_stdin(source: str | Path) -> bool:
     return str(source) == "-"
 
 
-def _look(source: str | Path, results: Sequence[Path], may_be_empty: bool) -> Iterator[_Source]:
+def _look(source: str | Path, unseen: Unseen, may_be_empty: bool) -> Iterator[_Source]:
     text = str(source)
     path = Path(text)
     if text.startswith("@") and not path.exists():
         yield from _listed(Path(text[1:]))
     elif _PATTERN & set(text) and not path.exists():
-        yield _matched(text, results)
+        yield _matched(text, unseen)
     elif path.is_file() and path.suffix.lower() == ".zip":
         yield _zipped(path)
     elif path.is_file():
         yield _single(path)
     else:
         found = find_files(path, IMAGE_SUFFIXES | VIDEO_SUFFIXES, "images", may_be_empty=may_be_empty)
-        yield _Source(path, tuple(Input(ImageFile(file), PurePosixPath(file.relative_to(path).as_posix())) for file in found))
+        yield _searched(path, found, unseen)
+
+
+def _searched(base: Path, found: Iterable[Path], unseen: Unseen) -> _Source:
+    folders = unseen(base.resolve())
+    seen = [path for path in found if not any(path.resolve().is_relative_to(folder) for folder in folders)]
+    return _Source(base, tuple(Input(ImageFile(path), PurePosixPath(path.relative_to(base).as_posix())) for path in seen))
 
 
 def _single(path: Path) -> _Source:
@@ -95,8 +105,8 @@ def listed_paths(file: Path) -> list[Path]:
         StegoError: the file cannot be read, or names nothing.
     """
     try:
-        # Bytes that are no UTF-8 may well be the name of a file.
-        lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        # Bytes that are no UTF-8 may well be the name of a file. Editors on Windows begin a file with a mark of its encoding.
+        lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
     except OSError as error:
         raise StegoError(f"{file}: the list cannot be read ({error.strerror or error})") from error
     paths = [Path(line) for line in lines if line.strip()]
@@ -113,7 +123,7 @@ def _listed(file: Path) -> Iterator[_Source]:
     yield from (_single(Path(os.path.normpath(path))) for path in paths)
 
 
-def _matched(pattern: str, results: Sequence[Path]) -> _Source:
+def _matched(pattern: str, unseen: Unseen) -> _Source:
     parts = Path(pattern).parts
     fixed = next(index for index, part in enumerate(parts) if _PATTERN & set(part))
     base = Path(*parts[:fixed]) if fixed else Path()
@@ -121,8 +131,7 @@ def _matched(pattern: str, results: Sequence[Path]) -> _Source:
     images = [path for path in paths if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
     if not images:
         raise StegoError(f"{pattern}: no images match")
-    images = [path for path in images if not any(path.resolve().is_relative_to(folder) for folder in results)]
-    return _Source(base, tuple(Input(ImageFile(path), PurePosixPath(path.relative_to(base).as_posix())) for path in images))
+    return _searched(base, images, unseen)
 
 
 def _zipped(path: Path) -> _Source:

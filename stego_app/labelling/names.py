@@ -51,7 +51,8 @@ def plan_inputs(sources: Sequence[Path | str], out: Path, *, may_be_empty: bool 
     """A plan for every image of ``sources`` (see `find_inputs`), in a fixed order.
 
     Results mirror the sub-folders of the input: ``labels/<sub-path>.png``, ``overlays/<sub-path>.jpg`` and
-    ``confidence/<sub-path>.png``. What lies in ``out`` is never taken for input where a folder is searched, nor are results there where a pattern is.
+    ``confidence/<sub-path>.png``. A search from around ``out``, of a folder or by a pattern, does not look into it; one from inside it, or from ``out``
+    itself, leaves out the results there.
     With ``may_be_empty``, folders may have no images yet; names are those that images have once each folder has some.
 
     Raises:
@@ -67,10 +68,14 @@ def plan_inputs(sources: Sequence[Path | str], out: Path, *, may_be_empty: bool 
             raise StegoError(f"{out}: is the input folder; expected another folder for the results")
         if any(map(origin.is_relative_to, results)):
             raise StegoError(f"{source}: lies where results are written; expected input outside {out}")
-    searched = [folder for source in sources if (folder := Path(source).resolve()).is_dir() and target.is_relative_to(folder)]
-    images = find_inputs(sources, results=results, may_be_empty=may_be_empty)
-    # An output folder around the input holds it rightly; one inside the input does not belong to it.
-    images = [item for item in images if not (searched and item.image.path.resolve().is_relative_to(target))]
+
+    def unseen(base: Path) -> list[Path]:
+        # An output folder around the input holds it rightly; one inside the input does not belong to it.
+        if target != base and target.is_relative_to(base):
+            return [target]
+        return [folder for folder in results if folder.is_relative_to(base) or base.is_relative_to(folder)]
+
+    images = find_inputs(sources, unseen=unseen, may_be_empty=may_be_empty)
     if not images and not may_be_empty:
         raise StegoError(f"{sources[0]}: no images found outside the output folder {out}")
     clips = {item.name for item in images if not item.image.member and is_video(item.image.path)}

@@ -183,6 +183,32 @@ def test_patterns_leave_out_results_of_an_earlier_run(here: Path) -> None:
         plan_inputs(["o*/*/*.jpg"], here)
 
 
+@pytest.mark.parametrize(
+    ("sources", "found"),
+    [
+        (["one"], ["a.png", "deep/a.png"]),
+        (["one/**/*.png"], ["a.png", "deep/a.png"]),
+        (["one/out/mine"], ["m.png"]),
+        (["one/out/m*/*.png"], ["mine/m.png"]),
+        (["one", "one/out/mine"], ["a.png", "deep/a.png", "out/mine/m.png"]),
+        (["one", "one/out/*/*.png", "one/out/labels/a.png"], ["a.png", "deep/a.png", "out/mine/m.png"]),
+    ],
+)
+def test_a_search_leaves_out_the_output_folder_inside_but_not_what_is_named_there(here: Path, sources: list[str], found: list[str]) -> None:
+    for name in ("one/out/labels/a.png", "one/out/overlays/deep/a.jpg", "one/out/mine/m.png"):
+        halves(here / name, RED, BLUE)
+    if "one/out/labels/a.png" in sources:
+        with pytest.raises(StegoError, match="lies where results are written"):
+            plan_inputs(sources, here / "one" / "out")
+        sources = sources[:-1]
+    assert [plan.name for plan in plan_inputs(sources, here / "one" / "out")] == found
+
+
+def test_a_list_may_begin_with_a_mark_of_its_encoding(here: Path) -> None:
+    (here / "list.txt").write_bytes(b"\xef\xbb\xbfone/a.png\r\ntwo/b.jpg\r\n")
+    assert names("@list.txt") == ["one/a.png", "two/b.jpg"]
+
+
 def test_equal_names_of_several_sources_do_not_collide(here: Path) -> None:
     summary = label_images(plan_inputs(["one", "two", "one/a.png"], here / "out"), here / "out", ColourSegmenter(), PLAIN)
     assert summary.labelled == 4
