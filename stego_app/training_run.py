@@ -21,7 +21,7 @@ from stego_app.confidence.fit import fit_agreement
 from stego_app.data import Dataset, LabelRule, Sample, open_dataset
 from stego_app.discovery import DiscoverySettings, discover
 from stego_app.discovery.pair_cache import cached_crop_pairs
-from stego_app.features import FeatureCache
+from stego_app.features import Failure, FeatureCache, NothingReadError
 from stego_app.features.location import default_cache_folder
 from stego_app.features.neighbours import nearest_images
 from stego_app.insights.insight import short_lines
@@ -146,18 +146,37 @@ def train_segmenter(config: TrainConfig, out: Path, *, report: Path | None = Non
     return TrainResult(out, page, found.clusters.classes, len(model.shares), findings, failures)
 
 
-def compute_features(config: TrainConfig, shard: Shard, progress: Progress = silent) -> tuple[int, int]:
-    """Put the features of one part of ``config.data`` into the cache, for a training that then finds them; returns how many there are, and of how many images.
+@dataclass(frozen=True)
+class PartResult:
+    """What a part of a training has computed: ``found`` features, of a data set of ``images``; ``failures``: (file, reason) of those not read."""
+
+    found: int
+    images: int
+    failures: Sequence[tuple[str, str]] = ()
+
+
+def compute_features(config: TrainConfig, shard: Shard, progress: Progress = silent) -> PartResult:
+    """Put the features of one part of ``config.data`` into the cache, for a training that then finds them.
 
     Parts may be computed at the same time, by processes or machines that share the cache's folder.
 
     Raises:
-        StegoError: see `train_segmenter`.
+        StegoError: see `train_segmenter`; but that a part has no image that can be read is a result.
     """
     dataset = open_dataset(config.data, split=config.split, layout=config.layout, labels=config.labels)
     part = replace(dataset, samples=[sample for sample in dataset.samples if shard.takes(sample.key)])
-    found = len(_features(config, part, load_backbone(config.backbone, config.block), progress)) if part.samples else 0
-    return found, len(dataset.samples)
+    images = len(dataset.samples)
+    if not part.samples:
+        return PartResult(0, images)
+    try:
+        cache = _features(config, part, load_backbone(config.backbone, config.block), progress)
+    except NothingReadError as error:
+        return PartResult(0, images, _named(error.failures))
+    return PartResult(len(cache), images, _named(cache.failures))
+
+
+def _named(failures: Sequence[Failure]) -> list[tuple[str, str]]:
+    return [(str(failure.path), failure.reason) for failure in failures]
 
 
 def fit_clusters(config: TrainConfig, images: Sequence[Path], progress: Progress = silent) -> SegmenterModel:
@@ -320,7 +339,7 @@ def _report(
     scored = training_scores(model.clusters, dataset, cache, model.shares, seed=config.seed, progress=progress)
     histograms = found.histograms or _histograms(config, cache)
     shown = Histograms(histograms.edges, histograms.densities, histograms.shifts, f"shifts: {histograms.source}") if histograms else None
-    failures = [*((str(failure.path), failure.reason) for failure in cache.failures), *scored.failures]
+    failures = [*_named(cache.failures), *scored.failures]
     images = len(set(cache.paths))
     classes = f"{len(segmenter.table().classes)} classes of {segmenter.max_classes} fine clusters"
     lead = f"{images} images, {classes}, objective {config.objective}. No label was used in training."

@@ -66,8 +66,9 @@ def train(
     if shard is not None:
         part = Shard.parse(shard)
         with terminal_progress() as progress:
-            found, images = compute_features(settings, part, progress)
-        typer.echo(f"part {shard}: {found} features of {images} images are cached; when all parts are, run the same command without --shard")
+            done = compute_features(settings, part, progress)
+        typer.echo(f"part {shard}: {done.found} features of {done.images} images are cached; when all parts are, run the same command without --shard")
+        leave_with(done.failures)
         return
     with terminal_progress() as progress:
         result = train_segmenter(settings, out, report=report or out.with_suffix(".report"), progress=progress)

@@ -35,6 +35,14 @@ class Failure(NamedTuple):
     reason: str
 
 
+class NothingReadError(StegoError):
+    """Not one image could be read; ``failures`` says why."""
+
+    def __init__(self, message: str, failures: Sequence[Failure]) -> None:
+        super().__init__(message)
+        self.failures = list(failures)
+
+
 class FeatureCache:
     """Patch features of a list of images, or of their crops; a view of a store that may hold more.
 
@@ -92,7 +100,8 @@ class FeatureCache:
             progress: called as ``progress("features", done, total)`` in files.
 
         Raises:
-            StegoError: no file could be read; the store cannot be written; device, precision or resolution do not exist.
+            NothingReadError: no file could be read.
+            StegoError: the store cannot be written; device, precision or resolution do not exist.
         """
         where = device_of(device)
         resolved = precision_of(precision, where)
@@ -101,7 +110,7 @@ class FeatureCache:
         workload = partial(prepare, known=builder.known, resolution=resolution, patch=backbone.patch_size, crops=crops, read=read)
         taken, failures = builder.take(paths, workload, crops, progress)
         if not taken:
-            raise StegoError(_nothing_read(failures))
+            raise NothingReadError(_nothing_read(failures), failures)
         wanted = [(key, path) for path, content in taken for key in crop_keys(content, crops)]
         return cls([builder.entries[key] for key, _ in wanted], [path for _, path in wanted], failures, backbone.dim, builder.computed)
 

@@ -76,7 +76,7 @@ def label_scans(
 def _label_one(segmenter: LidarSegmenter, path: Path, out: Path, name: Path, classes: int, drawn: bool, device: str, result: Labelled) -> Numbers:
     """Label one scan; how many of its points are of each class, (classes,)."""
     scan = read_scan(path)
-    target, picture = out / "labels" / name.with_suffix(".label"), out / "pictures" / name.with_suffix(".png")
+    target, picture = out / "labels" / f"{name}.label", out / "pictures" / f"{name}.png"
     if target.is_file() and target.stat().st_size == 4 * scan.total:
         found = read_numbers(target, scan.total)[scan.rows].astype(np.int64) - 1
         result.kept += 1
@@ -99,10 +99,20 @@ def class_picture(scan: Scan, found: Numbers) -> bytes:
 
 
 def label_names(paths: list[Path], root: Path) -> list[Path]:
-    """A name below the output for each scan, without its ending; scans that differ in the ending alone keep it."""
-    plain = [path.relative_to(root).with_name(path.name.split(".")[0]) for path in paths]
-    counts = Counter(plain)
-    return [name if counts[name] == 1 else path.relative_to(root).with_name(path.name.replace(".", "_")) for name, path in zip(plain, paths, strict=True)]
+    """A name below the output for each scan, no two alike, even where the file system ignores case.
+
+    It is the scan's without its ending; scans that would share one keep it, after a "_", and after its "." where that is another scan's name.
+    """
+    choices = [tuple(path.relative_to(root).with_name(name) for name in (path.name.split(".")[0], path.name.replace(".", "_"), path.name)) for path in paths]
+    taken = [0] * len(paths)
+    while True:
+        names = [choice[at] for choice, at in zip(choices, taken, strict=True)]
+        counts = Counter(str(name).casefold() for name in names)
+        shared = [number for number, name in enumerate(names) if counts[str(name).casefold()] > 1 and taken[number] < len(choices[number]) - 1]
+        if not shared:
+            return names
+        for number in shared:
+            taken[number] += 1
 
 
 def _same_run(out: Path, about: dict[str, object]) -> None:
@@ -131,4 +141,4 @@ def _tables(out: Path, points: Numbers, result: Labelled) -> None:
         return
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([["scan", "reason"], *result.failures])
-    write_bytes(failures, text.getvalue().encode())
+    write_bytes(failures, text.getvalue().encode("utf-8", "surrogateescape"))  # file names need not be valid text

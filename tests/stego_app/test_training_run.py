@@ -343,6 +343,19 @@ def test_features_computed_in_parts_are_found_by_the_training(
     assert Segmenter.load(tmp_path / "t.safetensors").default_classes == 3
 
 
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_part_with_images_that_cannot_be_read_ends_as_a_part_of_labelling_does(
+    readable: bool, image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = shutil.copytree(image_folder, tmp_path / "photos") if readable else tmp_path / "photos"
+    photos.mkdir(exist_ok=True)
+    (photos / "bad.png").write_bytes(b"no picture")
+    assert train(monkeypatch, photos, tmp_path / "t.safetensors", backbone_file, "--cache", tmp_path / "cache", "--shard", "1/1") == 1
+    told = capsys.readouterr()
+    assert f"part 1/1: {6 * readable} features of {6 * readable + 1} images are cached" in told.out
+    assert re.fullmatch(r"could not read \S+bad\.png: .*not an image.*", told.err.strip().splitlines()[-1])
+
+
 def test_more_classes_than_the_segmenter_has(image_folder: Path, backbone_file: Path) -> None:
     segmenter = Segmenter.fit(find_images(image_folder), classes=3, resolution=96, backbone=str(backbone_file))
     with pytest.raises(StegoError, match="fine clusters; expected 1 to"):

@@ -117,6 +117,31 @@ def test_names_of_labels_are_found_without_comparing_every_scan_with_every_other
     assert [str(names[place]) for place in (0, 1, 499, 500, 501)] == ["0000_bin", "0001", "0499", "0000_pcd", "deep/0000"]
 
 
+def test_no_two_scans_share_a_name_of_labels() -> None:
+    files = ["a.bin", "a.pcd", "a_bin.bin", "a_bin_bin.npz", "B.bin", "b.pcd.bin", "c.1.bin", "c.2.bin", "d/a.bin"]
+    names = [str(name) for name in label_names([Path("in", file) for file in files], Path("in"))]
+    assert len({name.casefold() for name in names}) == len(files)
+    assert names == ["a.bin", "a_pcd", "a_bin.bin", "a_bin_bin_npz", "B_bin", "b_pcd_bin", "c_1_bin", "c_2_bin", "d/a"]
+
+
+def test_scans_whose_names_are_almost_alike_each_get_their_labels(segmenter: Path, tmp_path: Path) -> None:
+    write_drawn_scan(tmp_path / "in" / "a.bin", 0)
+    write_drawn_scan(tmp_path / "in" / "a_bin.bin", 1)
+    np.savez(tmp_path / "in" / "a.npz", xyz_5mm=np.full((40, 3), 900, np.int16), intensity=np.zeros(40, np.uint8))
+    assert label_scans(tmp_path / "in", tmp_path / "out", segmenter, pictures=3, device="cpu").done == 3
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "out" / "labels").iterdir()}
+    first, other = ((tmp_path / "in" / name).stat().st_size // 4 for name in ("a.bin", "a_bin.bin"))
+    assert sizes == {"a.bin.label": first, "a_npz.label": 160, "a_bin_bin.label": other}
+    assert {path.stem for path in (tmp_path / "out" / "pictures").iterdir()} == {"a.bin", "a_npz", "a_bin_bin"}
+
+
+def test_a_bad_scan_whose_name_is_no_text_is_listed_too(segmenter: Path, tmp_path: Path) -> None:
+    write_drawn_scan(tmp_path / "in" / "a.bin", 0)
+    (tmp_path / "in" / "b\udcff.bin").write_bytes(b"")
+    assert len(label_scans(tmp_path / "in", tmp_path / "out", segmenter, pictures=0, device="cpu").failures) == 1
+    assert b"b\xff.bin" in (tmp_path / "out" / "failures.csv").read_bytes()
+
+
 def test_one_bad_scan_is_listed_and_the_rest_labelled(
     segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
