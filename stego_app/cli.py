@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from io import TextIOWrapper
 from typing import Annotated, ClassVar
 
 import typer
@@ -83,6 +84,8 @@ def main() -> None:
     """Run the command line; a user sees one line for each problem, never a traceback."""
     # Hubs may be asked for weights by name; nothing else of theirs is wanted in a terminal.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text, nor what a terminal can show, as on stderr
     try:
         app(standalone_mode=True)
     except StegoError as error:

@@ -196,7 +196,7 @@ def _also(out: Path, settings: LabelSettings) -> str:
 
 
 def _stream(sources: Sequence[str], out: str, formats: Sequence[str], segmenter: LabellingSegmenter, settings: LabelSettings) -> None:
-    from stego_app.labelling.stream import label_stream
+    from stego_app.labelling.stream import NAME, label_stream
 
     if len(sources) != 1 or out != "-":
         raise StegoError("- stands for one image and its labels; expected `stego label - - < a.jpg > a.png`, or `stego label a.jpg - > a.png`")
@@ -209,7 +209,7 @@ def _stream(sources: Sequence[str], out: str, formats: Sequence[str], segmenter:
             data = Path(sources[0]).read_bytes()
         except OSError as error:
             raise StegoError(f"{sources[0]}: cannot be read ({error.strerror or error})") from error
-    made = label_stream(data, segmenter, settings, formats[0] if formats else "png")
+    made = label_stream(data, segmenter, settings, formats[0] if formats else "png", name=NAME if sources[0] == "-" else Path(sources[0]).name)
     sys.stdout.buffer.write(made)
     sys.stdout.buffer.flush()
 

@@ -20,8 +20,8 @@ from stego_app.progress import Progress, silent
 NAME = "stdin"
 
 
-def label_stream(data: bytes, segmenter: LabellingSegmenter, settings: LabelSettings, kind: str, progress: Progress = silent) -> bytes:
-    """The labels of the image ``data`` in the format ``kind``: an index PNG for "png", else the format's file for this one image.
+def label_stream(data: bytes, segmenter: LabellingSegmenter, settings: LabelSettings, kind: str, progress: Progress = silent, *, name: str = NAME) -> bytes:
+    """The labels of the image ``data`` in the format ``kind``: an index PNG for "png", else the format's file for this one image, which it calls ``name``.
 
     Raises:
         StegoError: not an image, an unknown format, or settings the segmenter refuses.
@@ -30,11 +30,13 @@ def label_stream(data: bytes, segmenter: LabellingSegmenter, settings: LabelSett
     with TemporaryDirectory(prefix="stego-") as folder:
         image = Path(folder, NAME)
         image.write_bytes(data)
-        plan = plan_image(ImageFile(image), NAME, NAME)
+        key = PurePosixPath(name).stem
+        plan = plan_image(ImageFile(image, private=True), name, key)  # where it lies now is gone before anybody looks
         out = Path(folder, "out")
         asked = settings.model_copy(update={"formats": (kind,), "overlays": False, "confidence": False})
         summary = label_images([plan], out, segmenter, asked, progress)
         if summary.failures:
             raise StegoError(summary.failures[0][1])
-        made = target.outputs([LabelMap(NAME, NAME, np.zeros((0, 0), dtype=np.uint8))])
-        return (out / next((name for name in made if PurePosixPath(name).stem == NAME), made[0])).read_bytes()
+        made = target.outputs([LabelMap(name, key, np.zeros((0, 0), dtype=np.uint8))])
+        of_any = target.outputs([])
+        return (out / next((file for file in made if file not in of_any), made[0])).read_bytes()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,3 +89,12 @@ def test_a_mistyped_command_is_told_and_guessed() -> None:
     result = CliRunner().invoke(app, ["lable", "photos", "out"])
     assert result.exit_code == 2
     assert "No such command 'lable'. Did you mean 'label'?" in result.output
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "latin-1:strict"])
+def test_names_that_a_terminal_cannot_show_are_said_all_the_same(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "a\udcff.png").write_bytes(b"looked at when it is labelled")
+    command = [sys.executable, "-m", "stego_app.cli", "label", str(tmp_path), str(tmp_path / "out"), "--dry-run"]
+    done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"})
+    assert done.returncode == 0, done.stderr
+    assert b"a\\udcff.png -> " in done.stdout

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,20 @@ def test_one_image_from_stdin_to_stdout(photos: Path) -> None:
         assert image.format == "JPEG"
     assert label("-", "-", "-f", "labelme", stdin=data).stdout_bytes.startswith(b"{")
     assert sorted(path.name for path in photos.parent.iterdir()) == ["photos"]
+
+
+def test_an_image_labelled_to_stdout_keeps_its_name(photos: Path) -> None:
+    assert json.loads(label(str(photos / "a.png"), "-", "-f", "coco").stdout_bytes)["images"][0]["file_name"] == "a.png"
+    assert json.loads(label(str(photos / "a.png"), "-", "-f", "labelme").stdout_bytes)["imagePath"] == "a.png"
+    with zipfile.ZipFile(io.BytesIO(label(str(photos / "a.png"), "-", "-f", "voc").stdout_bytes)) as archive:
+        assert "SegmentationClass/a.png" in archive.namelist()
+    for stem in ("classes", "data", "labelmerc"):  # what some formats call files of their own
+        shutil.copy(str(photos / "a.png"), f"{stem}.png")
+        assert label(f"{stem}.png", "-").stdout_bytes == label(str(photos / "a.png"), "-").stdout_bytes
+        assert label(f"{stem}.png", "-", "-f", "yolo").stdout_bytes[:2] == b"0 "
+        assert label(f"{stem}.png", "-", "-f", "labelme").stdout_bytes[:1] == b"{"
+    Path("bad.png").write_bytes(b"no image")
+    assert "bad.png: not an image" in said(label("bad.png", "-"))
 
 
 @pytest.mark.parametrize(
