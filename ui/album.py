@@ -139,10 +139,12 @@ def segment_all(
             image = read_image(path, name=str(name), max_pixels=shop.max_pixels)
             segmentation = _patiently(shop, segmenter, image, classes, crf)
         except StegoError as error:
-            album.failures.append((str(name), str(error)))
+            segmentation, reason = None, str(error)
+        if albums.get(tab) is not album:
+            return
+        if segmentation is None:
+            album.failures.append((str(name), reason))
         else:
-            if albums.get(tab) is not album:
-                return
             album.pages.append(_page(album, number, name, keys[name], path, segmentation))
         yield album
 

@@ -32,7 +32,7 @@ class View:
     overlay: npt.NDArray[Any]
     status: str
     choices: list[tuple[str, int]]
-    own_edits: int
+    changes: int
 
 
 class Desk:
@@ -156,7 +156,7 @@ class Desk:
             overlay=reduce_picture(overlay, size),
             status=" · ".join([f"{width} × {height} pixels", found, _confidence(segmentation), f"{sitting.seconds:.1f} s"]),
             choices=[(f"{area['name']} · {share_text(area['share'])}", int(area["label"])) for area in areas],
-            own_edits=sitting.own_edits,
+            changes=len(sitting.steps),
         )
 
 

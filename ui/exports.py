@@ -109,7 +109,7 @@ def _zip(target: Path, files: Iterable[tuple[str, Path]], texts: dict[str, str])
 
 def _classes_csv(classes: Classes) -> str:
     stream = io.StringIO()
-    rows = csv.writer(stream)
-    rows.writerow(["label", "name", "color"])
+    rows = csv.writer(stream, lineterminator="\n")
+    rows.writerow(["id", "name", "color"])  # as `stego label` calls them, for `stego name --mapping`
     rows.writerows([label, name, hex_color(color)] for label, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True)))
     return stream.getvalue()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from stego_app.naming.words import Word, parse_words
+from ui.contract import SegmenterLike
 from ui.sitting import Sitting, decode_again
 
 SHOWN = 8
@@ -42,5 +41,5 @@ def name_from_words(sitting: Sitting, labels: list[int], text: str) -> tuple[Sit
         return sitting, "None of these words fits: the classes keep their names"
     given = list(dict.fromkeys(name for _, name in names))
     told = f"{len(names)} of {len(asked)} classes named: {', '.join(given[:SHOWN])}{' …' if len(given) > SHOWN else ''}"
-    named = replace(sitting, segmenter=rename_classes(segmenter, names, sitting.classes), undone_at_once=len(names))
-    return decode_again(named, classes=sitting.classes, crf=sitting.crf), told
+    named: SegmenterLike = rename_classes(segmenter, names, sitting.classes)
+    return decode_again(sitting.changed(named), classes=sitting.classes, crf=sitting.crf), told

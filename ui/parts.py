@@ -154,7 +154,7 @@ class Parts:
             self.overlay: view.overlay,
             self.status: view.status,
             self.work: gr.Column(visible=True),
-            self.undo: gr.Button(f"Undo ({view.own_edits})" if view.own_edits else "Undo", interactive=view.own_edits > 0),
+            self.undo: gr.Button(f"Undo ({view.changes})" if view.changes else "Undo", interactive=view.changes > 0),
         }
         if not keep_choice:
             updates |= {self.chosen: gr.Dropdown(choices=view.choices, value=[]), self.name: "", self.named: "", self.saved: ""}

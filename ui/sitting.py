@@ -32,7 +32,7 @@ class Sitting:
         classes: granularity.
         crf: how strongly borders are refined, 0 to 2.
         seconds: that the last step took.
-        undone_at_once: how many of the latest edits belong together.
+        steps: how many edits each change of this person made, in order; one undo takes back those of one change.
     """
 
     model: str
@@ -46,7 +46,7 @@ class Sitting:
     classes: int
     crf: float
     seconds: float
-    undone_at_once: int = 1
+    steps: tuple[int, ...] = ()
 
     @property
     def pixels(self) -> int:
@@ -55,8 +55,13 @@ class Sitting:
 
     @property
     def own_edits(self) -> int:
-        """Number of edits that can be undone."""
+        """Number of edits by this person."""
         return len(self.segmenter.edits) - self.given_edits
+
+    def changed(self, segmenter: SegmenterLike) -> Sitting:
+        """With ``segmenter``, this one after one more change by this person; not decoded again."""
+        made = len(segmenter.edits) - len(self.segmenter.edits)
+        return replace(self, segmenter=segmenter, steps=(*self.steps, made))
 
     def label_in_legend(self, position: int) -> int:
         """Label of the class at a position of the legend."""
@@ -77,13 +82,15 @@ def begin(
     """Encode ``image`` and segment it. Edits made on ``before``, an earlier image with the same model, stay."""
     begun = time.perf_counter()
     given_edits = len(segmenter.edits)
+    steps: tuple[int, ...] = ()
     if before is not None and before.model == model:
-        segmenter, given_edits = before.segmenter, before.given_edits
+        segmenter, given_edits, steps = before.segmenter, before.given_edits, before.steps
     classes = in_range(classes, segmenter)
     encoded = segmenter.encode(image)
     segmentation = segmenter.decode(encoded, classes=classes, crf=crf)
     picture = reduce_picture(image, screen_size(*image.shape[:2]))
-    return Sitting(model, segmenter, given_edits, path, file_stem(path.name), encoded, picture, segmentation, classes, crf, time.perf_counter() - begun)
+    seconds = time.perf_counter() - begun
+    return Sitting(model, segmenter, given_edits, path, file_stem(path.name), encoded, picture, segmentation, classes, crf, seconds, steps)
 
 
 def decode_again(sitting: Sitting, *, classes: int, crf: float) -> Sitting:
@@ -128,7 +135,7 @@ def edit(sitting: Sitting, operation: str, labels: list[int], value: str = "") -
         segmenter = sitting.segmenter.split(groups[0])
     else:
         raise ValueError(operation)
-    return decode_again(replace(sitting, segmenter=segmenter, undone_at_once=1), classes=sitting.classes, crf=sitting.crf)
+    return decode_again(sitting.changed(segmenter), classes=sitting.classes, crf=sitting.crf)
 
 
 def picked_color(text: str) -> str:
@@ -140,15 +147,15 @@ def picked_color(text: str) -> str:
 
 
 def undo(sitting: Sitting) -> Sitting:
-    """Take back the latest edit of this person, with those that belong to it.
+    """Take back the latest change of this person.
 
     Raises:
         StegoError: there is none.
     """
-    if not sitting.own_edits:
+    if not sitting.steps:
         raise StegoError("there is no change to undo")
-    undone = sitting.segmenter.undo(min(sitting.undone_at_once, sitting.own_edits))
-    return decode_again(replace(sitting, segmenter=undone, undone_at_once=1), classes=sitting.classes, crf=sitting.crf)
+    undone = replace(sitting, segmenter=sitting.segmenter.undo(sitting.steps[-1]), steps=sitting.steps[:-1])
+    return decode_again(undone, classes=sitting.classes, crf=sitting.crf)
 
 
 def file_stem(name: str) -> str:

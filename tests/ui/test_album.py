@@ -22,6 +22,7 @@ from api.worker import BusyError
 from models.errors import StegoError
 from stego_app.formats.label_map import Classes
 from stego_app.images import read_index_image
+from stego_app.naming.mapping import read_mapping
 from ui.album import Album, Albums, distinct_uploads, folder_images, segment_all
 from ui.exports import choices, write_album
 from ui.folder import legend_html, progress_html
@@ -77,6 +78,18 @@ def test_an_album_is_left_off_where_its_browser_has_gone(tmp_path: Path, folder:
     assert [path for path in shop.files.rglob("*") if path.is_file()] == []
 
 
+def test_an_album_that_was_begun_anew_is_not_shown_again_for_a_photo_that_fails(tmp_path: Path) -> None:
+    (tmp_path / "garden").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "garden" / name).write_bytes(b"no image")
+    shop = shop_of(tmp_path / "files")
+    albums = Albums(shop.files)
+    first = segment_all(shop, albums, "tab", FakeSegmenter(), folder_images(tmp_path / "garden"), classes=9, crf=1.0)
+    next(first)
+    next(segment_all(shop, albums, "tab", FakeSegmenter(), folder_images(tmp_path / "garden"), classes=9, crf=1.0))
+    assert list(first) == []
+
+
 def test_only_so_many_albums_are_kept(tmp_path: Path) -> None:
     albums = Albums(tmp_path)
     classes = Classes.of(["sky"])
@@ -124,6 +137,8 @@ def test_every_format_is_one_file_of_all_images(tmp_path: Path, folder: Path, ki
             np.testing.assert_array_equal(np.asarray(Image.open(inside)), maps[2].labels)
         rows = list(csv.DictReader(io.StringIO(archive.read("classes.csv").decode())))
         assert [row["name"] for row in rows] == list(album.classes.names)
+        (tmp_path / "classes.csv").write_bytes(archive.read("classes.csv"))
+        assert list(read_mapping(tmp_path / "classes.csv", FakeSegmenter().table(9)).values()) == list(album.classes.names)
     elif kind == "overlay":
         assert sorted(ZipFile(file).namelist()) == ["overlays/bed-0.jpg", "overlays/bed-1.jpg", "overlays/more/bed-0.jpg"]
     elif kind == "coco":

@@ -166,6 +166,14 @@ def test_edits_change_names_and_labels_and_can_be_undone(desk: Desk, path: Path)
         desk.undo("tab")
 
 
+def test_one_undo_takes_back_all_classes_that_one_click_ignored(desk: Desk, path: Path) -> None:
+    before = desk.open("tab", path, "default", classes=9, crf=1.0).segmentation
+    assert len(desk.edit("tab", "ignore", [0, 1, 2]).segmentation.names) == len(before.names) - 3
+    assert desk.undo("tab").segmentation.names == before.names
+    with pytest.raises(StegoError, match="no change to undo"):
+        desk.undo("tab")
+
+
 def test_splitting_gives_one_more_class(desk: Desk, path: Path) -> None:
     labels = desk.open("tab", path, "default", classes=2, crf=1.0).segmentation.labels
     assert len(desk.edit("tab", "split", [int(labels[0, 0])]).segmentation.names) == 3

@@ -17,6 +17,7 @@ from stego_app.naming.bridge_tower import BridgeTower
 from stego_app.segmenter import Segmenter
 from ui.desk import Desk
 from ui.naming import typed_words
+from ui.pictures import Look
 from ui.workshop import Workshop, at_once
 
 
@@ -42,14 +43,26 @@ def test_all_classes_get_the_word_that_fits_and_one_undo_takes_the_names_back(de
     assert desk.need("tab").own_edits == 0
 
 
-def test_chosen_classes_alone_are_named_and_later_edits_are_undone_one_by_one(desk: Desk) -> None:
+def test_chosen_classes_alone_are_named_and_changes_are_undone_one_by_one(desk: Desk) -> None:
     sitting, told = desk.name("tab", [1], "road\ntree: oak, birch\nsky")
     assert told == "1 of 1 classes named: tree"
     assert sitting.segmentation.names[1] == "tree"
     desk.name("tab", [], "road, tree")
     desk.edit("tab", "rename", [0], "hedge")
     assert desk.undo("tab").segmentation.names[0] == "tree 1"
-    assert desk.undo("tab").own_edits == 3
+    assert desk.undo("tab").own_edits == 1
+
+
+def test_one_undo_takes_names_from_words_back_whatever_came_between(desk: Desk, tmp_path: Path) -> None:
+    before = desk.need("tab").segmentation.names
+    sitting, _ = desk.name("tab", [], "road, tree, sky")
+    desk.edit("tab", "rename", [0], "hedge")
+    desk.undo("tab")
+    sitting = desk.open("tab", tmp_path / "photo.png", "default", classes=3, crf=0)  # another photo
+    assert desk.view(sitting, Look(0.5)).changes == 1
+    assert desk.undo("tab").segmentation.names == before
+    with pytest.raises(StegoError, match="no change to undo"):
+        desk.undo("tab")
 
 
 def test_words_that_fit_nothing_change_nothing(desk: Desk) -> None:
