@@ -52,7 +52,7 @@ def read_brush_rle(rle: Sequence[int], height: int, width: int) -> npt.NDArray[n
     try:
         text = "".join(f"{byte:08b}" for byte in bytes(rle))
         values = _decode(text, height * width * CHANNELS)
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
         raise StegoError(f"brush: {error}; expected the run-length code of {height} × {width} pixels in {CHANNELS} channels") from error
     return values.reshape(height, width, CHANNELS)[..., -1].copy()
 

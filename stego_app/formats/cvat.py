@@ -79,7 +79,7 @@ def read(path: Path) -> LabelSet:
         root = ElementTree.parse(path).getroot()
     except OSError as error:
         raise StegoError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last for an encoding that there is not
         raise StegoError(f"{path}: not readable as XML ({error})") from error
     if root.tag != "annotations":
         raise StegoError(f"{path}: <{root.tag}>; expected <annotations> as CVAT writes them")

@@ -150,7 +150,7 @@ def _classes(interface: Path, used: list[str]) -> Classes:
         labels = [(entry.get("value") or "", entry.get("background") or "") for entry in ElementTree.parse(interface).iter("Label")]
     except FileNotFoundError:
         return Classes.of(used)
-    except (OSError, ElementTree.ParseError, ValueError) as error:
+    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
         raise StegoError(f"{interface}: not a readable labelling interface ({error})") from error
     return Classes.of([name for name, _ in labels], [parse_hex(color) for _, color in labels])
 

@@ -18,7 +18,7 @@ MAX_RATIO = 200
 RATIO_FREE_BYTES = 64_000_000
 
 DAMAGED = (BadZipFile, zlib.error, LZMAError, struct.error, EOFError, KeyError, OverflowError, RuntimeError, ValueError)
-"""What reading a damaged member raises besides OSError: `zipfile` lets through what its decoders raise."""
+"""What reading a damaged archive or member raises besides OSError: `zipfile` lets through what its decoders raise."""
 
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -33,7 +33,7 @@ def open_zip(path: Path) -> ZipFile:
         archive = ZipFile(path)
     except FileNotFoundError as error:
         raise StegoError(f"{path}: no such file") from error
-    except (BadZipFile, LargeZipFile, OSError, ValueError) as error:
+    except (LargeZipFile, OSError, *DAMAGED) as error:
         raise StegoError(f"{path}: not a readable zip ({error})") from error
     try:
         _check(archive, path)

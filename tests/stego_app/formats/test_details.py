@@ -100,6 +100,14 @@ def test_cvat_entities_are_refused(tmp_path: Path) -> None:
         read(tmp_path / "x.xml")
 
 
+def test_an_encoding_of_xml_that_there_is_not_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "in.xml").write_text('<?xml version="1.0" encoding="x"?><annotations></annotations>')
+    read = find_format("cvat").read
+    assert read is not None
+    with pytest.raises(StegoError, match=r"in.xml: not readable as XML \(unknown encoding: x\)"):
+        read(tmp_path / "in.xml")
+
+
 def test_geotiff_takes_the_place_of_its_image(tmp_path: Path) -> None:
     rasterio = pytest.importorskip("rasterio")
     from rasterio.transform import from_origin

@@ -61,6 +61,11 @@ def test_damaged_brushes_are_refused_in_one_line(rle: list[int]) -> None:
         read_brush_rle(rle, 4, 4)
 
 
+def test_a_brush_of_a_size_that_no_image_has_is_refused_in_one_line() -> None:
+    with pytest.raises(StegoError, match="expected the run-length code of"):
+        read_brush_rle(brush_rle(np.ones((4, 4))), 10**30, 4)
+
+
 @given(MASKS, st.booleans())
 def test_coco_codes_come_back_and_survive_json(mask: npt.NDArray[np.bool_], column_major: bool) -> None:
     rle = json.loads(json.dumps(coco_rle(np.asfortranarray(mask) if column_major else mask)))

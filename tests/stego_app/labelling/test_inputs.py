@@ -127,6 +127,14 @@ def test_zips_that_lead_out_of_their_folder_are_refused(here: Path, name: str) -
         find_inputs(["evil.zip"])
 
 
+def test_a_zip_of_a_version_that_cannot_be_read_is_one_clear_line(here: Path) -> None:
+    data = bytearray(zipped(here / "new.zip", {"a.png": picture()}).read_bytes())
+    data[data.index(b"PK\x01\x02") + 6] = 189  # version needed to extract, 18.9
+    (here / "new.zip").write_bytes(data)
+    with pytest.raises(StegoError, match=r"new\.zip: not a readable zip \(zip file version 18\.9\)"):
+        find_inputs(["new.zip"])
+
+
 def test_links_bombs_and_twins_in_zips_are_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(here / "link.zip", "w") as archive:
         info = zipfile.ZipInfo("a.png")
