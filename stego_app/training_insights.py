@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +70,7 @@ def explain_training(
         seed=seed,
         progress=progress,
     )
-    sections = explain(survey, table.names, found, str(out), resolution, objective)
+    sections = explain(survey, table.names, found, quote(str(out)), resolution, objective)
     return Explanation(sections, picture, [(labels.shape[0], labels.shape[1]) for labels in survey.maps], [path.name for path in survey.paths])
 
 

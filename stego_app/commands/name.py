@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from stego_app.naming.name_classes import ClassName
     from stego_app.progress import Progress
 
 _TOWER = "bridge (offline), a bridge file, or clip:NAME of open_clip."
@@ -67,12 +67,7 @@ def name(
         return
     renamed = rename_classes(segmenter, names, count)
     renamed.save(target)
-    typer.echo(f"wrote {target}: {len(names)} classes named; stego classes {target} --undo {len(names)} takes that back")
-
-
-def _line(found: ClassName) -> str:
-    candidates = ", ".join(f"{text} {chance:.0%}" for text, chance in found.candidates)
-    return f"{found.label:>4}  {found.confidence:4.0%}  {found.shown}   ({candidates})"
+    typer.echo(f"wrote {target}: {len(names)} classes named; stego classes {quote(str(target))} --undo {len(names)} takes that back")
 
 
 def _images(folder: Path, limit: int, progress: Progress) -> Iterator[npt.NDArray[np.uint8]]:

@@ -16,7 +16,7 @@ from stego_app.classes import IGNORED
 from stego_app.formats.image_file import ImageFile
 from stego_app.formats.label_map import MAX_LABEL_PIXELS, Classes, LabelMap, LabelSet
 from stego_app.formats.parts import whole_file
-from stego_app.formats.rasters import open_raster, quiet_rasterio, require_rasterio
+from stego_app.formats.rasters import open_raster, quiet_rasterio, raster_path, require_rasterio
 from stego_app.formats.registry import Add, Format
 
 FOLDER = "geotiff"
@@ -53,7 +53,7 @@ def write_geotiff(target: Path, item: LabelMap, classes: Classes) -> None:
         profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "height": rows.size[0], "width": rows.size[1], "nodata": IGNORED}
         layout = {"compress": "deflate", "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "bigtiff": "IF_SAFER"}
         points = place.pop("gcps", None)
-        with rasterio.open(part, "w", **profile, **layout, **place) as raster:
+        with rasterio.open(raster_path(part), "w", **profile, **layout, **place) as raster:
             if points:
                 raster.gcps = points
             raster.write_colormap(1, {label: (*(int(value) for value in color), 255) for label, color in enumerate(classes.colors)} | {IGNORED: (0, 0, 0, 0)})

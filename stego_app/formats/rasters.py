@@ -40,6 +40,19 @@ def quiet_rasterio() -> Iterator[Any]:
         yield rasterio
 
 
+def raster_path(path: Path) -> Path:
+    """``path``.
+
+    Raises:
+        StegoError: rasterio cannot take it.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise StegoError(f"{path}: rasterio takes names in UTF-8 only; rename the file or folder") from None
+    return path
+
+
 @contextmanager
 def open_raster(source: ImageFile | Path) -> Iterator[Any]:
     """An open raster.
@@ -57,7 +70,7 @@ def open_raster(source: ImageFile | Path) -> Iterator[Any]:
                 with MemoryFile(image.read_bytes()) as memory, memory.open() as raster:
                     yield raster
             else:
-                with rasterio.open(image.path) as raster:
+                with rasterio.open(raster_path(image.path)) as raster:
                     yield raster
         except (RasterioError, OSError) as error:
             raise StegoError(f"{image}: not readable as a raster ({' '.join(str(error).split())})") from error

@@ -29,7 +29,7 @@ def explain(survey: Survey, names: Sequence[str], found: Measurements, model: st
         survey: the images.
         names: of the classes, in the order of labels.
         found: see `stego_app.insights.measure.measure`.
-        model: file of the segmenter, for commands.
+        model: file of the segmenter, as commands take it.
         resolution: short side in pixels that it was trained with, for commands.
         objective: "auto" or "stego", which decides what a refit is.
     """

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from stego_app.formats.label_map import text_name
+
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2126;--soft:#5d6771;--line:#d9dee3;--paper:#fff;--warn:#8a4b00}
 @media(prefers-color-scheme:dark){:root{--ink:#e6e9ec;--soft:#9aa5b0;--line:#353c44;--paper:#15181c;--warn:#ffb866}}
@@ -28,9 +30,9 @@ ul.findings li{margin:.3rem 0}li.warning{color:var(--warn)}pre{overflow:auto;fon
 
 
 def page(title: str, lead: str, sections: Iterable[tuple[str, str]]) -> str:
-    """A whole page from a title, a sentence, and (heading, HTML) sections; empty sections are left out."""
+    """A whole page from a title, a sentence, and (heading, HTML) sections; empty sections are left out. Names of files in it need not be valid text."""
     body = "".join(f"<section><h2>{escape(heading)}</h2>{content}</section>" for heading, content in sections if content)
-    return (
+    return text_name(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1><p class=lead>{escape(lead)}</p>{body}</body></html>\n"
     )

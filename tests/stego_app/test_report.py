@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,13 @@ def test_everything_is_there_and_nothing_unfinished(tmp_path: Path) -> None:
     text = page.read_text()
     assert "a note" in text
     assert "&lt;b&gt;.png" in text
+
+
+def test_names_of_images_that_are_no_text_do_not_end_the_report(tmp_path: Path) -> None:
+    image = np.full((20, 30, 3), 90, np.uint8)
+    named = replace(report(), title="Classes of b\udcff", samples=[("a\udcff", image, image)], failures=[("c\udcff.png", "no picture")])
+    text = write_report(tmp_path, named).read_text(encoding="utf-8")
+    assert all(f"{name}\ufffd" in text for name in "abc")
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

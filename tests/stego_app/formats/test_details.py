@@ -128,6 +128,15 @@ def test_geotiff_takes_the_place_of_its_image(tmp_path: Path) -> None:
         write(find_format("geotiff"), tmp_path, [other])
 
 
+@pytest.mark.parametrize("source", [True, False])
+def test_a_name_that_rasterio_cannot_take_is_one_clear_line(source: bool, tmp_path: Path) -> None:
+    pytest.importorskip("rasterio")
+    labels = tmp_path / ("l\udcff.png" if source else "l.png")
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save(labels)
+    with pytest.raises(StegoError, match="rasterio takes names in UTF-8 only"):
+        write(find_format("geotiff"), tmp_path if source else tmp_path / "o\udcff", [LabelMap("a.png", "a", labels)])
+
+
 def test_yolo_links_images_and_lists_no_pixel_without_class(tmp_path: Path) -> None:
     labels = np.full((20, 30), 255, np.uint8)
     labels[4:16, 5:25] = 2
