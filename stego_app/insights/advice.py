@@ -11,7 +11,7 @@ from stego_app.insights.duplicates import DUPLICATE, merged_groups
 from stego_app.insights.exemplars import class_spots, pair_spots
 from stego_app.insights.insight import Insight, Section, Spot
 from stego_app.insights.measure import Measurements
-from stego_app.insights.stability import DOUBTFUL
+from stego_app.insights.stability import DOUBTFUL, again
 from stego_app.insights.survey import Survey
 
 FEW = 20
@@ -81,7 +81,7 @@ def _fewer_classes(survey: Survey, names: Sequence[str], found: Measurements) ->
     if len(unstable) > survey.classes / 2 and left >= 2:
         worst = int(unstable[np.argmin(found.stability[unstable])])
         text = (
-            f"Fewer classes (--classes {left}) or more images: {len(unstable)} of {survey.classes} classes do not come back in half of the images, "
+            f"Fewer classes (--classes {left}) or more images: {len(unstable)} of {survey.classes} classes do not come back {again(survey.numbers)}, "
             f"for example {names[worst]}."
         )
         yield Insight(

@@ -14,7 +14,7 @@ from stego_app.insights.measure import Measurements
 from stego_app.insights.outliers import FEWEST as FEWEST_FOR_OUTLIERS
 from stego_app.insights.outliers import OUTLYING
 from stego_app.insights.places import GUESSED
-from stego_app.insights.stability import DOUBTFUL, STABLE
+from stego_app.insights.stability import DOUBTFUL, STABLE, again
 from stego_app.insights.styles import CONFINED
 from stego_app.insights.survey import Survey
 
@@ -58,6 +58,7 @@ def _stability(survey: Survey, names: Sequence[str], found: Measurements, object
     if found.stability is None:
         return Section("stability", "Are the classes stable?", how, [Insight("The classes could not be found again, so nothing is known of their stability.")])
     values = found.stability
+    where = again(survey.numbers)
     known = [k for k in range(len(names)) if not np.isnan(values[k])]
     stable = [k for k in known if values[k] >= STABLE]
     doubtful = [k for k in known if DOUBTFUL <= values[k] < STABLE]
@@ -74,12 +75,12 @@ def _stability(survey: Survey, names: Sequence[str], found: Measurements, object
                 "unstable": [names[k] for k in unstable],
                 "patches_in_stable": share,
             },
-            short=f"stability: {len(stable)} of {len(known)} classes come back in half of the images{bad}",
+            short=f"stability: {len(stable)} of {len(known)} classes come back {where}{bad}",
         )
     ]
     for k in unstable[:_SHOWN]:
         sentence = (
-            f"{names[k]} did not come back: with half of the images, the most similar class has {values[k]:.0%} of their "
+            f"{names[k]} did not come back {where}: the most similar class there has {values[k]:.0%} of their "
             f"patches in common with it. Its borders, or the class itself, are a matter of chance."
         )
         insights.append(Insight(sentence, {"class": names[k], "overlap": float(values[k])}, class_spots(survey, k, names[k])))

@@ -47,6 +47,11 @@ def refits(numbers: Labels, seed: int) -> list[list[int]]:
     return [np.flatnonzero(half).tolist() for half in (first, ~first)]
 
 
+def again(numbers: Labels) -> str:
+    """What the refits of these files (N,) see, in words that go on from "come back"."""
+    return "in half of the images" if len(np.unique(numbers)) >= FEWEST else "with another seed"
+
+
 def class_stability(labels: Labels, tokens: npt.NDArray[np.float32], classes: int, numbers: Labels, refit: Refit, seed: int) -> npt.NDArray[np.float64] | None:
     """Mean matched overlap (K,) of each class over the refits; None where no refit can be made.
 

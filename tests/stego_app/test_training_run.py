@@ -65,6 +65,8 @@ def test_training_gives_a_segmenter_and_a_report_that_opens_offline(
     assert "http://" not in page
     assert "https://" not in page
     assert page.count("data:image/") >= 6
+    assert "classes come back with another seed" in page  # six images are too few for halves
+    assert "come back in half" not in page
     summary = json.loads((tmp_path / "t.report" / "report.json").read_text())
     assert set(summary["shifts"]) == {"self", "neighbour", "random"}
     assert len(summary["classes"]) == 3

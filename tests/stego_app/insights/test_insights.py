@@ -17,7 +17,7 @@ from stego_app.insights.insight import Spot
 from stego_app.insights.outliers import find_outliers, mix_distance, modified_z, partner_similarity
 from stego_app.insights.partners import PARTNERS, class_affinity, linked_share
 from stego_app.insights.places import CELLS, find_places, place_maps
-from stego_app.insights.stability import class_stability, matched_overlap, refits
+from stego_app.insights.stability import again, class_stability, matched_overlap, refits
 from stego_app.insights.styles import Style, find_confined, rank_accuracy, sequences
 from stego_app.partners import find_partners
 from stego_app.report.spots import SIDE, spot_picture
@@ -107,6 +107,12 @@ def test_overlap_does_not_depend_on_the_numbering(labels: list[int], order: list
     present = np.isin(np.arange(4), given_labels)
     assert (overlap[present] == 1).all()
     assert np.isnan(overlap[~present]).all()
+
+
+def test_what_is_said_of_refits_is_what_they_saw() -> None:
+    for files in (2, 7, 8, 30):
+        halves = len(refits(np.arange(files), seed=0)[0]) < files
+        assert again(np.arange(files)) == ("in half of the images" if halves else "with another seed")
 
 
 def test_stability_tells_a_lasting_class_from_a_chance_one() -> None:
