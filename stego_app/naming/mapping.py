@@ -14,10 +14,11 @@ _EXPECTED = "expected the columns id and name, as in the classes.csv of a labell
 
 
 def read_mapping(path: Path, table: ClassTable) -> dict[int, str]:
-    """Names by class from a CSV file with the columns ``id`` and ``name``; rows without a name are passed over.
+    """New names by class from a CSV file with the columns ``id`` and ``name``; rows without a name, or with the one that the class has, are passed over.
 
     Raises:
-        StegoError: a file that cannot be read or has other columns; a class that ``table`` does not have, or that is named twice; a name that cannot be one.
+        StegoError: a file that cannot be read or has other columns; a class that ``table`` does not have, or that is named twice; a name that cannot be one;
+            no new name.
     """
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
@@ -36,7 +37,11 @@ def read_mapping(path: Path, table: ClassTable) -> dict[int, str]:
             names[label] = _name(row["name"], f"{path}, line {number}")
     if not names:
         raise StegoError(f"{path}: names no class; {_EXPECTED}")
-    return names
+    # A name that is not changed stays what it is: as an edit, "class 3" would stay with these patches at every granularity.
+    new = {label: name for label, name in names.items() if name != table.classes[label].name}
+    if not new:
+        raise StegoError(f"{path}: all classes that it names are called so already; expected a new name for at least one")
+    return new
 
 
 def _class(text: str, table: ClassTable, where: str) -> int:

@@ -9,10 +9,12 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from models.errors import StegoError
 from stego_app.confidence.agreement import MissingConfidenceError
 from stego_app.naming.tower import TextTower, probabilities
 from stego_app.naming.words import Word
 from stego_app.palette import palette as distinct_colours
+from stego_app.segmentation import MAX_CLASSES
 from stego_app.segmenter import Segmenter
 
 
@@ -23,11 +25,16 @@ class PromptedSegmenter:
         segmenter: sees the images; its own classes play no part.
         words: the classes.
         tower: compares words with patches.
+
+    Raises:
+        StegoError: more words than a label map has classes.
     """
 
     has_confidence = False
 
     def __init__(self, segmenter: Segmenter, words: Sequence[Word], tower: TextTower) -> None:
+        if len(words) > MAX_CLASSES:
+            raise StegoError(f"{len(words)} words: expected at most {MAX_CLASSES}, as many as a label map has classes")
         self._segmenter = segmenter
         self._words = list(words)
         self._tower = tower

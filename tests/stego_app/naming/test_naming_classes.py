@@ -225,3 +225,9 @@ def test_a_patch_gets_the_word_that_it_looks_like(segmenter: Segmenter, tiny_bac
     assert maps.shape == (5, 4, 4)
     np.testing.assert_allclose(maps.sum(0), 1, rtol=1e-5)
     assert maps.argmax(0).ravel().tolist() == [0, 1, 2, 3, 4] * 3 + [0]
+
+
+def test_more_words_than_a_label_map_has_classes_are_refused(segmenter: Segmenter, tiny_backbone: Backbone) -> None:
+    words = [Word(f"{WORDS[0]} {number}", (WORDS[0],)) for number in range(256)]
+    with pytest.raises(StegoError, match="256 words: expected at most 255"):
+        PromptedSegmenter(segmenter, words, BridgeTower(known_bridge(tiny_backbone.fingerprint, WIDTH), KnownSentences(WIDTH)))

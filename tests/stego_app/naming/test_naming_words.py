@@ -60,6 +60,15 @@ def test_a_mapping_is_a_changed_classes_csv(tmp_path: Path) -> None:
     assert read_mapping(path, TABLE) == {0: "soil", 2: "leaf"}
 
 
+def test_names_of_a_mapping_that_are_not_changed_are_no_edits(tmp_path: Path) -> None:
+    path = tmp_path / "classes.csv"
+    path.write_text(f"id,name\n0,{TABLE.names[0]}\n1,{TABLE.names[1]}\n2,leaf\n", encoding="utf-8")
+    assert read_mapping(path, TABLE) == {2: "leaf"}
+    path.write_text(f"id,name\n0,{TABLE.names[0]}\n", encoding="utf-8")
+    with pytest.raises(StegoError, match=r"classes\.csv: all classes that it names are called so already"):
+        read_mapping(path, TABLE)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
