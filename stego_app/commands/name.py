@@ -33,6 +33,7 @@ def name(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the named segmenter; the same file if not given.")] = None,
 ) -> None:
     """Name classes from words, or say that none of them fits. Names are edits: `stego classes MODEL --undo N` takes them back."""
+    from stego_app.commands.failures import leave_with
     from stego_app.naming.mapping import read_mapping
     from stego_app.naming.name_classes import name_classes, rename_classes
     from stego_app.naming.tower import load_tower
@@ -47,13 +48,14 @@ def name(
         raise StegoError(f"--out: '{model}' is built in and cannot be changed in place; name a file for the named segmenter")
     asked = None if words is None else read_words(words)
     segmenter = Segmenter.load(model, device="cpu")
+    failures: list[tuple[str, str]] = []
     if mapping is not None:
         names = sorted(read_mapping(mapping, segmenter.table(count)).items())
         lines = [f"{label:>4}  {text}" for label, text in names]
     else:
         assert asked is not None
         with terminal_progress() as progress:
-            seen = None if images is None else _images(images, limit, progress)
+            seen = None if images is None else _images(images, limit, failures, progress)
             found = name_classes(segmenter, asked, load_tower(tower, segmenter.model.backbone.fingerprint), classes=count, images=seen, least=least)
         names = [(entry.label, entry.name) for entry in found if entry.name is not None]
         lines = [
@@ -64,14 +66,16 @@ def name(
         typer.echo(line)
     if dry_run or not names:
         typer.echo("nothing was written" if dry_run else "none of the words fits a class; nothing was written")
+        leave_with(failures)
         return
     renamed = rename_classes(segmenter, names, count)
     renamed.save(target)
     typer.echo(f"wrote {target}: {len(names)} classes named; stego classes {quote(str(target))} --undo {len(names)} takes that back")
+    leave_with(failures)
 
 
-def _images(folder: Path, limit: int, progress: Progress) -> Iterator[npt.NDArray[np.uint8]]:
-    """Up to ``limit`` images of ``folder``, spread over it; those that cannot be read are said and passed over."""
+def _images(folder: Path, limit: int, failures: list[tuple[str, str]], progress: Progress) -> Iterator[npt.NDArray[np.uint8]]:
+    """Up to ``limit`` images of ``folder``, spread over it; those that cannot be read go to ``failures``."""
     from stego_app.images import find_images, read_image
 
     paths = find_images(folder)
@@ -80,7 +84,7 @@ def _images(folder: Path, limit: int, progress: Progress) -> Iterator[npt.NDArra
         try:
             image = read_image(path)
         except StegoError as error:
-            typer.echo(f"passed over: {error}", err=True)
+            failures.append((str(path), str(error)))
         else:
             yield image
         progress("looking", done, len(paths))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,6 +130,18 @@ def test_the_command_names_classes_and_classes_can_undo_it(path: Path, bridge_fi
     assert names[1:] == ["road 1", "road 2", "tree"]
     assert run("classes", path, "--undo", "3")[0] == 0
     assert sorted(Segmenter.load(path).class_names()) == [f"class {label}" for label in range(4)]
+
+
+def test_images_that_cannot_be_read_end_the_command_with_1_once_names_are_written(path: Path, bridge_file: Path, image_folder: Path, tmp_path: Path) -> None:
+    photos = shutil.copytree(image_folder, tmp_path / "photos")
+    (photos / "bad.png").write_bytes(b"no image")
+    words = tmp_path / "words.txt"
+    words.write_text("\n".join(WORDS))
+    code, output, error = run("name", path, "--words", words, "--tower", bridge_file, "--images", photos, "--classes", 1)
+    assert code == 1, (output, error)
+    assert "none of the words fits" in output or "wrote" in output
+    assert "could not read" in output
+    assert "bad.png: not an image" in output
 
 
 def test_the_command_takes_a_mapping(path: Path, tmp_path: Path) -> None:
