@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from stego_app.training_run import TrainConfig, train_segmenter
 
 __version__ = "0.1.0"
+
+# ONNX Runtime tells its makers about machines and models from its import on, unless this is set before.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Names resolve on first use, so that `import stego_app` (and `stego --help`) does not import torch.
 _HOMES = {
