@@ -1,10 +1,11 @@
-"""Damaged images and JSON: never a failure of the service, never a hang, never more memory than the limits allow."""
+"""Damaged images, zips and JSON: never a failure of the service, never a hang, never more memory than the limits allow."""
 
 from __future__ import annotations
 
 import base64
 import json
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -13,16 +14,23 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from damage import damaged
 from fake_segmenter import FakeSegmenter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from job_parts import archive, photos, picture
 from live_server import running
 from PIL import Image
 from sample_photo import photo
 
 from api import ServiceSettings, create_app
+from api.jobs.archive import Limits, unpack
+from api.jobs.folder import DataFolder
+from api.jobs.settings import JobSettings
+from models.errors import StegoError
+from stego_app.images import read_image
 
-EXPECTED = {200, 400, 403, 404, 406, 413, 415, 422}
+EXPECTED = {200, 202, 400, 403, 404, 406, 409, 413, 415, 422}
 SECONDS = 20
 GROWTH = 400_000_000
 """Bytes that the process may grow by: decoders keep some, but an image of the largest size allowed is 120 kB."""
@@ -39,6 +47,8 @@ BODIES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("/setup", {"project": "1.2", "schema": INTERFACE, "hostname": "", "access_token": ""}),
     ("/webhook", {"action": "ANNOTATION_CREATED", "project": {"id": 1}}),
     ("/v1/predict", {"model": "default", "image": TEXT, "params": {"conf_threshold": 0.1, "epsilon_factor": 0.01, "marks": []}}),
+    ("/v1/models/default/edits", {"edits": [{"op": "rename", "id": 0, "name": "soil"}, {"op": "merge", "ids": [1, 2]}, {"op": "colour", "id": 3,
+        "color": "#102030"}, {"op": "split", "id": 4}, {"op": "ignore", "id": 5}], "classes": 9, "save_as": "edited"}),
 )  # fmt: skip
 
 
@@ -67,43 +77,36 @@ def service() -> Iterator[httpx.Client]:
         yield client
 
 
-@st.composite
-def damaged_files(draw: st.DrawFn) -> bytes:
-    """An image with bytes changed, cut, doubled, left out or taken from another file."""
-    data = bytearray(draw(st.sampled_from(FILES)))
-    for _ in range(draw(st.integers(1, 6))):
-        if not data:
-            break
-        # Headers decide most, so they are hit as often as all the rest.
-        reach = draw(st.sampled_from([min(64, len(data)), len(data)]))
-        at = draw(st.integers(0, reach - 1))
-        length = draw(st.integers(1, 40))
-        change = draw(st.sampled_from(["set", "flip", "cut", "drop", "double", "zero", "ones", "splice", "number"]))
-        if change == "set":
-            data[at] = draw(st.integers(0, 255))
-        elif change == "flip":
-            data[at] ^= 1 << draw(st.integers(0, 7))
-        elif change == "cut":
-            del data[at:]
-        elif change == "drop":
-            del data[at : at + length]
-        elif change == "double":
-            data[at:at] = data[at : at + length]
-        elif change in ("zero", "ones"):
-            data[at : at + length] = bytes([0 if change == "zero" else 255]) * len(data[at : at + length])
-        elif change == "splice":
-            other = draw(st.sampled_from(FILES))
-            data[at:] = other[min(at, len(other)) :]
-        else:
-            data[at : at + 4] = draw(st.sampled_from([b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"\x00\x00\xff\xff", b"\xff\xff\x00\x00", b"\x80\x00\x00\x00"]))
-    return bytes(data)
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats() | st.text(max_size=20) | st.sampled_from([TEXT, INTERFACE, "", "\ud800", "\x00"]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=8,
 )
+
+
+def archives() -> list[bytes]:
+    """Small zips of images: packed, stored, one inside another, with folders and other names."""
+    files = photos(3)
+    odd = {"Straße/ä.png": picture(4), "deep/er/b.png": picture(5), "c.txt": b"text", "d.jpg": FILES[1], "empty.png": b""}
+    packings = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+    return [*(archive(files, packing=packing) for packing in packings), archive(odd), archive({"inner.zip": archive(files), "a.png": picture(6)})]
+
+
+ARCHIVES = archives()
+ARCHIVE_LIMITS: dict[str, Any] = {"archive_bytes": 300_000, "archive_files": 50, "expanded_bytes": 2_000_000}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataFolder:
+    return DataFolder(tmp_path / "data")
+
+
+@pytest.fixture
+def jobs(data: DataFolder) -> Iterator[httpx.Client]:
+    """A service that takes jobs and works on none."""
+    settings = ServiceSettings(ui=False, crf_workers=0, jobs=JobSettings(data=data.path, workers=0, **ARCHIVE_LIMITS))
+    with running(create_app(settings, {"default": FakeSegmenter()})) as url, httpx.Client(base_url=url, timeout=SECONDS) as client:
+        yield client
 
 
 @st.composite
@@ -134,14 +137,15 @@ def changed_bodies(draw: st.DrawFn) -> tuple[str, bytes]:
     return path, bytes(data)
 
 
-def check(send: Callable[[], httpx.Response]) -> None:
+def check(send: Callable[[], httpx.Response]) -> httpx.Response:
     begun = time.monotonic()
     answer = send()
     assert time.monotonic() - begun < SECONDS
     assert answer.status_code in EXPECTED, answer.text
-    if answer.status_code != 200:
+    if answer.status_code not in (200, 202):
         assert answer.json().get("error"), answer.text
         assert "Traceback" not in answer.text
+    return answer
 
 
 def resident() -> int:
@@ -151,7 +155,7 @@ def resident() -> int:
 
 def fuzz_images(service: httpx.Client, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
-    @given(damaged_files(), st.sampled_from(["raw", "form", "json"]), st.sampled_from(["json", "index", "overlay", "coco", "hf"]))
+    @given(damaged(FILES), st.sampled_from(["raw", "form", "json"]), st.sampled_from(["json", "index", "overlay", "coco", "hf"]))
     def run(data: bytes, way: str, form: str) -> None:
         if way == "raw":
             check(lambda: service.post(f"/v1/segment?format={form}", content=data, headers={"Content-Type": "image/png"}))
@@ -178,11 +182,59 @@ def fuzz_json(service: httpx.Client, examples: int) -> None:
     assert service.get("/health").json()["pending"] == 0
 
 
+def fuzz_archives(jobs: httpx.Client, data: DataFolder, examples: int) -> None:
+    """Each is refused in words, or taken; what is taken is unpacked and read as a worker does it, and the job is removed."""
+    taken = 0
+
+    @settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
+    @given(damaged(ARCHIVES, end=True), st.sampled_from(["/v1/jobs", "/v1/fit"]), st.booleans())
+    def run(zipped: bytes, path: str, form: bool) -> None:
+        nonlocal taken
+        name = "?name=new" if path == "/v1/fit" else ""
+        if form:
+            answer = check(lambda: jobs.post(path + name, files={"images": ("a.zip", zipped)}))
+        else:
+            answer = check(lambda: jobs.post(path + name, content=zipped, headers={"Content-Type": "application/zip"}))
+        if answer.status_code == 202:
+            taken += 1
+            unpack_and_read(data, answer.json()["id"])
+            assert jobs.delete(answer.headers["location"]).status_code < 300
+
+    before = resident()
+    run()
+    assert resident() - before < GROWTH
+    assert taken > examples / 10  # or it has fuzzed nothing but the first look
+    assert [*data.incoming.iterdir(), *data.jobs.iterdir()] == []
+    assert jobs.get("/health").json()["pending"] == 0
+
+
+def unpack_and_read(data: DataFolder, job: str) -> None:
+    """What comes first in the work of a job; every reason is one line."""
+    folder, begun = data.job(job), time.monotonic()
+    limits = Limits(ARCHIVE_LIMITS["archive_files"], ARCHIVE_LIMITS["expanded_bytes"])
+    problems: list[str] = []
+    try:
+        unpack(folder.upload, folder.input, folder.refused, limits, max_pixels=40_000, step=lambda *_: None)
+    except StegoError as error:
+        problems.append(str(error))
+    for path in folder.input.rglob("*"):
+        if path.is_file():
+            try:
+                read_image(path)
+            except StegoError as error:
+                problems.append(str(error))
+    assert time.monotonic() - begun < SECONDS
+    assert not [problem for problem in problems if "\n" in problem]
+    assert {entry.name for entry in data.path.iterdir()} <= {"jobs", "incoming", "models"} | {
+        f"{name}.sqlite{end}" for name in ("jobs", "queue") for end in ("", "-shm", "-wal")
+    }
+
+
 def test_the_files_are_good_before_they_are_damaged(service: httpx.Client) -> None:
     for data in FILES:
         assert service.post("/v1/segment", content=data, headers={"Content-Type": "image/x"}).status_code == 200
     statuses = [service.post(path, json=body).status_code for path, body in BODIES]
-    assert statuses == [200, 200, 403, 200, 200, 200, 200]
+    assert statuses == [200, 200, 403, 200, 200, 200, 200, 409]
 
 
 def test_damaged_images(service: httpx.Client) -> None:
@@ -191,6 +243,15 @@ def test_damaged_images(service: httpx.Client) -> None:
 
 def test_changed_json(service: httpx.Client) -> None:
     fuzz_json(service, 150)
+
+
+def test_damaged_archives(jobs: httpx.Client, data: DataFolder) -> None:
+    for zipped in ARCHIVES:
+        answer = check(lambda sent=zipped: jobs.post("/v1/jobs", files={"images": ("a.zip", sent)}))  # type: ignore[misc]
+        assert answer.status_code == 202, answer.text
+        unpack_and_read(data, answer.json()["id"])
+        assert jobs.delete(answer.headers["location"]).status_code < 300
+    fuzz_archives(jobs, data, 60)
 
 
 @pytest.mark.slow
@@ -203,3 +264,9 @@ def test_two_thousand_damaged_images(service: httpx.Client) -> None:
 @pytest.mark.timeout(1800)
 def test_two_thousand_changed_bodies(service: httpx.Client) -> None:
     fuzz_json(service, 2000)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_thousand_damaged_archives(jobs: httpx.Client, data: DataFolder) -> None:
+    fuzz_archives(jobs, data, 2000)

@@ -56,6 +56,11 @@ def test_a_bad_name_counts_even_where_it_is_no_image(tmp_path: Path) -> None:
     assert refused(archive({"good.png": picture(0), "../evil.sh": b"#!"}), tmp_path).code == "unsafe_path"
 
 
+def test_a_name_that_is_empty(tmp_path: Path) -> None:
+    data = archive({"good.png": picture(0), "x.png": picture(1)}).replace(b"x.png", b"\0.png")  # names end at a zero byte
+    assert refused(data, tmp_path).code == "unsafe_path"
+
+
 def test_a_link(tmp_path: Path) -> None:
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as target:
