@@ -71,7 +71,8 @@ def checked(kind: type[Model], values: Mapping[str, Any], what: str, names: Mapp
         return kind.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        # Behind a field that takes values of several kinds stands pydantic's own word for the kind, such as "constrained-int" or "literal['auto']".
+        where = ".".join(str(part) for part in first["loc"] if not set("-[") & set(str(part)))
         raise StegoError(f"{what} '{(names or {}).get(where, where)}': {first['msg']} (got {first['input']!r})") from error
 
 

@@ -63,6 +63,8 @@ def convert(
 def _guess(source: Path) -> str:
     if hub.looks_like(source):
         return hub.FORMAT.name
+    if not source.exists():
+        raise StegoError(f"{source}: no such folder or file")
     raise StegoError(f"{source}: is no output folder of `stego label`; name its format by --from")
 
 

@@ -83,6 +83,8 @@ def _look(source: str | Path, unseen: Unseen, may_be_empty: bool) -> Iterator[_S
         yield _zipped(path)
     elif path.is_file():
         yield _single(path)
+    elif not path.exists():
+        raise StegoError(f"{text}: no such folder or file; expected a folder, an image, a zip, a pattern or @list.txt")
     else:
         found = find_files(path, IMAGE_SUFFIXES | VIDEO_SUFFIXES, "images", may_be_empty=may_be_empty)
         yield _searched(path, found, unseen)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.errors import StegoError
 from stego_app.settings import load_settings
+from stego_app.training_run import TrainConfig
 
 
 class Inner(BaseModel):
@@ -42,6 +43,11 @@ def test_later_sources_win(tmp_path: Path) -> None:
 def test_errors_name_the_field(overrides: list[str], text: str) -> None:
     with pytest.raises(StegoError, match=text):
         load_settings(Outer, file=None, overrides=overrides, fields={})
+
+
+def test_a_field_of_several_kinds_is_named_as_people_know_it() -> None:
+    with pytest.raises(StegoError, match=r"^setting 'classes': Input should be greater than or equal to 1 \(got 0\)$"):
+        load_settings(TrainConfig, file=None, overrides=[], fields={"data": "photos", "classes": 0})
 
 
 def test_bad_files(tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ def test_polygons_of_others_are_painted(tmp_path: Path) -> None:
         (["labelled", "out", "--to", "pdf"], "format 'pdf': unknown"),
         (["labelled", "out", "--from", "overlay", "--to", "coco"], "--from overlay: holds no label maps"),
         (["labelled", "labelled", "--to", "png"], "would write over what is read"),
+        (["nowhere", "out", "--to", "yolo"], "nowhere: no such folder or file"),
         (["labelled", "out", "--to", "yolo"], "needs the image itself; name its folder by --images"),
         (["labelled", "photos/a.png", "--to", "coco"], "photos/a.png: is a file; expected a folder"),
         (["gone.json", "out", "--from", "coco", "--to", "png"], "gone.json: no such file"),

@@ -158,7 +158,7 @@ def test_links_bombs_and_twins_in_zips_are_refused(here: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("nowhere", "nowhere: no such folder"),
+        ("nowhere.jpg", "nowhere.jpg: no such folder or file; expected a folder, an image, a zip"),
         ("nowhere/*.png", r"nowhere/\*.png: no images match"),
         ("@nowhere.txt", "nowhere.txt: the list cannot be read"),
         ("@empty.txt", "empty.txt: the list is empty"),
