@@ -50,12 +50,17 @@ def install_error_handlers(app: FastAPI) -> None:
     async def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         if not isinstance(error, ApiError):
-            error = ApiError(error.status_code, _code(error.status_code), str(error.detail), headers=error.headers)
+            # Of FastAPI's own, 400 is for a body that is no text, or nested too deeply.
+            damaged = error.status_code == 400
+            code, message = ("bad_json", "the body is not JSON that can be read") if damaged else (_code(error.status_code), str(error.detail))
+            error = ApiError(error.status_code, code, message, headers=error.headers)
         return error_response(request, error)
 
     async def on_validation(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return error_response(request, ApiError(400, "bad_json", f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}"))
         field = str(first["loc"][-1])
         return error_response(request, ApiError(422, "invalid_option", f"{field}: {first['msg']}", field=field))
 

@@ -147,12 +147,12 @@ class JobService:
         Raises:
             UnknownJobError: see `find`.
         """
-        row = self.find(job, viewer)
-        state = self.store.cancel(job)
-        if state is not None and state == row.state and state in ("done", "failed", "cancelled"):
-            self.store.remove(job)
+        if self.find(job, viewer).state in ("done", "failed", "cancelled"):
+            # Its files go first: a full disk has no room for the news otherwise, and this is how room is made.
             self._folder.job(job).remove()
+            self.store.remove(job)
             return None
+        state = self.store.cancel(job)
         if state == "cancelled":
             self._folder.job(job).remove()
         return state

@@ -39,7 +39,7 @@ def models_router(catalog: Catalog) -> APIRouter:
         with answering():
             return _detail(catalog, name, response)
 
-    @router.patch("/{name}", summary="Rename a model", responses={200: _TAG, **errors(404, 409, 422, 500, 507)})
+    @router.patch("/{name}", summary="Rename a model", responses={200: _TAG, **errors(400, 404, 409, 422, 500, 507)})
     def rename_model(name: str, new: NewName, response: Response) -> ModelDetail:
         """Give a model of the models folder another name. Jobs that use it go on with it."""
         with answering():
@@ -55,7 +55,7 @@ def models_router(catalog: Catalog) -> APIRouter:
 
     created = {"model": ModelDetail, "description": "Saved as a new model.", **_TAG}
 
-    @router.post("/{name}/edits", summary="Edit a model's classes", responses={200: _TAG, 201: created, **errors(404, 409, 412, 422, 500, 507)})
+    @router.post("/{name}/edits", summary="Edit a model's classes", responses={200: _TAG, 201: created, **errors(400, 404, 409, 412, 422, 500, 507)})
     def edit_model(
         name: str,
         request: EditRequest,
@@ -69,7 +69,7 @@ def models_router(catalog: Catalog) -> APIRouter:
 
     named_new = {"model": FoundNames, "description": "Saved as a new model.", **_TAG}
 
-    @router.post("/{name}/names", summary="Name a model's classes from words", responses={200: _TAG, 201: named_new, **errors(404, 409, 412, 422, 500, 507)})
+    @router.post("/{name}/names", summary="Name a model's classes from words", responses={200: _TAG, 201: named_new, **errors(400, 404, 409, 412, 422, 500, 507)})
     def name_model(
         name: str,
         request: NameRequest,

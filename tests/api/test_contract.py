@@ -69,7 +69,8 @@ def _add_body(draw: st.DrawFn, request: dict[str, Any], content: dict[str, Any])
     kind = draw(st.sampled_from(sorted(content)))
     if kind == "application/json":
         body = draw(SCHEMAS.values(content[kind]["schema"], KNOWN) | ANYTHING)
-        request["content"] = json.dumps(body).encode("utf-8", "surrogatepass")
+        text = json.dumps(body).encode("utf-8", "surrogatepass")
+        request["content"] = draw(st.sampled_from([text, text, text, text, text[:-1], b"\xff" + text, b"[" * 5000]))
         request["headers"]["Content-Type"] = kind
     elif kind == "multipart/form-data":
         names = sorted(content[kind]["schema"].get("properties", {"image": {}}))

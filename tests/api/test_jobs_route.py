@@ -20,7 +20,7 @@ from api import ServiceSettings, create_app
 from api.jobs.folder import DataFolder
 from api.jobs.queue import JobQueue
 from api.jobs.settings import JobSettings
-from api.jobs.store import JobStore
+from api.jobs.store import JobStore, JobStoreError
 from api.schemas import ErrorBody
 from api.schemas_jobs import JobList, JobStatus
 
@@ -144,6 +144,24 @@ def test_a_job_that_waits_is_cancelled_and_then_removed(served: httpx.Client, da
     assert (cancelled.status_code, cancelled.json()["state"]) == (202, "cancelled")
     assert not (data / "jobs" / place.rpartition("/")[2]).exists()
     assert served.get(place).json()["finished"] is not None
+    assert served.delete(place).status_code == 204
+    assert served.get(place).status_code == 404
+
+
+def test_a_job_that_is_over_is_removed_from_a_full_disk(served: httpx.Client, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = post(served).headers["location"]
+    folder = data / "jobs" / place.rpartition("/")[2]
+    assert served.delete(place).status_code == 202
+    folder.mkdir()
+    (folder / "result.zip").write_bytes(GOOD)
+    remove = JobStore.remove
+
+    def needs_room(self: JobStore, job: str) -> None:
+        if folder.exists():
+            raise JobStoreError("the table of jobs cannot be used (database or disk is full)")
+        remove(self, job)
+
+    monkeypatch.setattr(JobStore, "remove", needs_room)
     assert served.delete(place).status_code == 204
     assert served.get(place).status_code == 404
 

@@ -85,6 +85,14 @@ def test_models_of_the_folder_are_listed_after_the_given_ones(client: httpx.Clie
     assert problem(client.get("/v1/models/new")) == (404, "unknown_model")
 
 
+@pytest.mark.parametrize("body", [b"{", b'{"edits": [}', b"\xff\xfe", b"[" * 100_000, b""])
+def test_a_body_that_is_no_json(body: bytes, client: httpx.Client) -> None:
+    for method, path in (("POST", "/v1/models/fields/edits"), ("POST", "/v1/models/fields/names"), ("PATCH", "/v1/models/fields")):
+        answer = client.request(method, path, content=body, headers={"Content-Type": "application/json"})
+        assert problem(answer) == ((400, "bad_json") if body else (422, "invalid_option")), answer.text
+        assert (answer.json()["error"]["field"] is None) == bool(body)
+
+
 def test_edits_are_seen_by_the_command_line_and_the_page(client: httpx.Client, folder: Path) -> None:
     before = client.get("/v1/models/fields").json()["class_table"]
     answer = edit(client, "fields", {"op": "rename", "id": 0, "name": "wheat"}, {"op": "colour", "id": 1, "color": "#FF0010"}, {"op": "merge", "ids": [2, 3]})
@@ -126,7 +134,7 @@ def test_an_edit_in_vain_changes_nothing(client: httpx.Client, folder: Path) -> 
     assert problem(edit(client, "fields", {"op": "explode", "id": 0})) == (422, "invalid_option")
     assert problem(edit(client, "fields", {"op": "colour", "id": 0, "color": "red"})) == (422, "invalid_option")
     assert problem(edit(client, "fields", {"op": "ignore", "id": 0}, classes=200)) == (422, "invalid_request")
-    assert problem(client.post("/v1/models/fields/edits", content=b"{", headers={"Content-Type": "application/json"}))[0] == 422
+    assert problem(client.post("/v1/models/fields/edits", content=b"{", headers={"Content-Type": "application/json"})) == (400, "bad_json")
     assert problem(edit(client, "nope", undo=1)) == (404, "unknown_model")
     assert (folder / "fields.safetensors").read_bytes() == before
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
