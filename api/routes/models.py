@@ -69,7 +69,9 @@ def models_router(catalog: Catalog) -> APIRouter:
 
     named_new = {"model": FoundNames, "description": "Saved as a new model.", **_TAG}
 
-    @router.post("/{name}/names", summary="Name a model's classes from words", responses={200: _TAG, 201: named_new, **errors(400, 404, 409, 412, 422, 500, 507)})
+    @router.post(
+        "/{name}/names", summary="Name a model's classes from words", responses={200: _TAG, 201: named_new, **errors(400, 404, 409, 412, 422, 500, 507)}
+    )
     def name_model(
         name: str,
         request: NameRequest,
