@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import timm
 import torch
 from torch import nn
 
 from models.artifact import ArtifactError, read_artifact, tensors_digest, write_artifact
+from models.lean_timm import timm
 from models.quantize import pack_state, unpack_state
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -69,14 +69,14 @@ class BackboneOutput(NamedTuple):
     cls: torch.Tensor
 
 
-def build_vit(spec: BackboneSpec) -> nn.Module:
-    """A timm ViT of the shape ``spec`` asks for, with random weights and no classifier.
+def build_vit(spec: BackboneSpec, **options: Any) -> nn.Module:
+    """A timm ViT of the shape ``spec`` asks for, with random weights and no classifier; ``options`` are timm's.
 
     Raises:
-        ArtifactError: timm has no such architecture or it cannot take this shape.
+        ArtifactError: timm has no such architecture or it cannot take this shape or these options.
     """
     side = spec.grid * spec.patch_size
-    shape: dict[str, Any] = {"img_size": side, "patch_size": spec.patch_size, "depth": spec.depth}
+    shape: dict[str, Any] = {"img_size": side, "patch_size": spec.patch_size, "depth": spec.depth, **options}
     try:
         network: Any = timm.create_model(spec.architecture, pretrained=False, num_classes=0, dynamic_img_size=True, **shape)
     except (RuntimeError, TypeError, ValueError) as error:
@@ -92,7 +92,11 @@ def filled_vit(spec: BackboneSpec, state: dict[str, torch.Tensor]) -> nn.Module:
         RuntimeError: names or shapes differ.
     """
     with torch.device("meta"):  # no random weights are drawn that would be thrown away: most of the loading time
-        network = build_vit(spec)
+        try:
+            # Where nothing is drawn, not even on the meta device, torch need not load its compiler for it: seconds more.
+            network = build_vit(spec, weight_init="skip")
+        except ArtifactError:  # timm's other kind of ViT (Eva) has no such option
+            network = build_vit(spec)
     network.load_state_dict(state, strict=True, assign=True)
     if any(tensor.is_meta for tensor in network.buffers()):  # buffers that are computed, not stored (rotary positions)
         network = build_vit(spec)

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from models.artifact import ArtifactError
 from models.backbone import Backbone, BackboneSpec, backbone_from_tensors
+from models.lean_timm import timm
 
 # Where published checkpoints keep the network; of a self-distilled pair, the teacher is what the papers evaluate.
 _CONTAINERS = ("teacher", "model", "state_dict", "student", "target_encoder", "encoder")

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import timm
 from safetensors import SafetensorError, safe_open
 
 from models.artifact import ArtifactError
 from models.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneSpec, read_backbone
 from models.backbone_checkpoints import read_checkpoint
+from models.lean_timm import timm
 
 DEFAULT = "default"
 RANDOM_PREFIX = "random:"
