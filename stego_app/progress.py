@@ -35,15 +35,46 @@ def terminal_progress() -> Iterator[Progress]:
     )
     with RichProgress(*columns, console=Console(stderr=True)) as bars:
         tasks: dict[str, TaskID] = {}
-        started: dict[str, float] = {}
+        paces: dict[str, _Pace] = {}
 
         def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, rate="")
-                started[stage] = time.monotonic()
-            bars.update(tasks[stage], completed=done, total=total, rate=_rate(done, time.monotonic() - started[stage]))
+            if stage not in paces or paces[stage].is_over(done):
+                paces[stage] = _Pace(done)
+                if stage in tasks:
+                    bars.reset(tasks[stage])
+                else:
+                    tasks[stage] = bars.add_task(stage, total=total, rate="")
+            bars.update(tasks[stage], completed=done, total=total, rate=paces[stage].rate(done))
 
         yield show
+
+
+class _Pace:
+    """How fast a stage goes, from its first call on: what was done before that (an earlier run's part) says nothing of it."""
+
+    def __init__(self, done: int) -> None:
+        self._first, self._last = done, done
+        self.begun = time.monotonic()
+
+    def is_over(self, done: int) -> bool:
+        """Whether fewer are ``done`` than before: the stage has begun anew, with other work."""
+        over, self._last = done < self._last, done
+        return over
+
+    def per_second(self, done: int) -> float:
+        """Since the first call; 0 while that cannot be said."""
+        seconds = time.monotonic() - self.begun
+        return (done - self._first) / seconds if seconds > 0.05 else 0.0
+
+    def rate(self, done: int) -> str:
+        """For people; empty while there is none."""
+        speed = self.per_second(done)
+        return f"{speed:.1f}/s" if speed else ""
+
+    def left(self, done: int, total: int) -> str:
+        """Time left, for people; empty at the end and while nothing is known."""
+        speed = self.per_second(done)
+        return f", about {(total - done) / speed:.0f} s left" if speed and done < total else ""
 
 
 class _PlainLines:
@@ -51,19 +82,15 @@ class _PlainLines:
 
     def __init__(self, every: float = 5.0) -> None:
         self.every = every
-        self.started: dict[str, float] = {}
+        self.paces: dict[str, _Pace] = {}
         self.said: dict[str, float] = {}
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        begun = self.started.setdefault(stage, now)
-        if done < total and now - self.said.get(stage, begun) < self.every:
+        if stage not in self.paces or self.paces[stage].is_over(done):
+            self.paces[stage] = _Pace(done)
+            self.said.pop(stage, None)
+        pace, now = self.paces[stage], time.monotonic()
+        if done < total and now - self.said.get(stage, pace.begun) < self.every:
             return
         self.said[stage] = now
-        seconds = now - begun
-        left = f", about {seconds / done * (total - done):.0f} s left" if 0 < done < total else ""
-        print(f"{stage}: {done}/{total} {_rate(done, seconds)}{left}", file=sys.stderr, flush=True)
-
-
-def _rate(done: int, seconds: float) -> str:
-    return f"{done / seconds:.1f}/s" if seconds > 0.05 and done else ""
+        print(f"{stage}: {done}/{total} {pace.rate(done)}{pace.left(done, total)}", file=sys.stderr, flush=True)
