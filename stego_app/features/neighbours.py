@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
@@ -35,6 +34,8 @@ def nearest_images(pooled: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.in
     if k > count - 1:
         _LOG.warning("%d neighbours asked for, but %d images have only %d others each: using %d", k, count, count - 1, count - 1)
         k = count - 1
+    import faiss  # here, since it takes a quarter of a second and labelling does without it
+
     vectors = np.ascontiguousarray(pooled, dtype=np.float32)
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
