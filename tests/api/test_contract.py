@@ -101,7 +101,9 @@ def explore(service: httpx.Client, method: str, path: str, examples: int) -> Non
     @settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
     @given(requests(method, path))
     def run(request: dict[str, Any]) -> None:
-        check(service.request(**request), method, path)
+        answer = service.request(**request)
+        if not {".", ".."} & set(request["url"].split("/")):  # the client makes another path of it before it is sent
+            check(answer, method, path)
 
     run()
 
