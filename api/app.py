@@ -35,8 +35,10 @@ from api.served_models import load_catalog, model_folder
 from api.settings import ServiceSettings
 from api.stopping import Stopping
 from api.worker import InferenceWorker
+from models.errors import StegoError
 from stego_app import __version__
 from stego_app.crf import CrfPool
+from stego_app.crf.pool import check_processes
 from ui.contract import SegmenterLike
 
 _DESCRIPTION = "Unsupervised semantic segmentation: an image in, classes out that mean the same in every image."
@@ -50,7 +52,7 @@ def create_app(settings: ServiceSettings | None = None, segmenters: Mapping[str,
         segmenters: by name, the default one first; loaded from ``settings.models`` if None.
 
     Raises:
-        StegoError: a model that cannot be loaded.
+        StegoError: a model that cannot be loaded, or no processes can be started here.
     """
     settings = settings or ServiceSettings()
     catalog = load_catalog(settings) if segmenters is None else Catalog(segmenters, folder=model_folder(settings))
@@ -104,7 +106,16 @@ def create_app(settings: ServiceSettings | None = None, segmenters: Mapping[str,
 
 
 def make_engine(settings: ServiceSettings, metrics: Metrics) -> Engine:
-    """The engine that ``settings`` ask for; its thread and processes start when they are first needed."""
+    """The engine that ``settings`` ask for; its thread and processes start when they are first needed.
+
+    Raises:
+        StegoError: no processes can be started here.
+    """
+    if settings.crf_workers != 0:
+        try:
+            check_processes()
+        except StegoError as error:
+            raise StegoError(f"{error}, or --crf-workers 0") from error
     batcher = Batcher(most=settings.batch, window=settings.batch_window, observe=metrics.batch.observe)
     pool = None if settings.crf_workers == 0 else CrfPool(settings.crf_workers)
     return Engine(batcher, pool, PixelBudget(settings.max_pixels))

@@ -83,6 +83,8 @@ def read_header(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ArtifactError(f"{path}: no such model file")
+    if path.suffix.lower() in (".onnx", ".xml"):
+        raise ArtifactError(f"{path}: an exported graph, for programs without stego; give the file that it was made of, with --runtime onnx or openvino")
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}

@@ -129,6 +129,7 @@ class CrfPool:
             if self._ended:
                 raise _over()
             if self._executor is None:
+                check_processes()
                 context = multiprocessing.get_context("spawn")
                 self._executor = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_start_worker)
             return self._executor
@@ -160,6 +161,18 @@ class CrfPool:
             if _is_lost(task.future):
                 task.future = self._submit(function, task.arguments)
         return outcome
+
+
+def check_processes() -> None:
+    """That worker processes can be started here.
+
+    Raises:
+        StegoError: the system gives no semaphores to share with them, as in a container without /dev/shm.
+    """
+    try:
+        multiprocessing.get_context("spawn").Lock()
+    except OSError as error:
+        raise StegoError(f"worker processes cannot be started ({error.strerror or error}); expected a /dev/shm that can be written to") from error
 
 
 def _over() -> StegoError:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 
 import pytest
+from fake_segmenter import FakeSegmenter
 
+from api import ServiceSettings, create_app
+from models.errors import StegoError
 from stego_app.cli import main
 
 
@@ -29,3 +33,13 @@ def test_a_wrong_option_is_one_line(
         main()
     assert left.value.code == 2
     assert capsys.readouterr().err == f"stego: {told}\n"
+
+
+def test_a_system_without_shared_semaphores_is_one_line_before_anything_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("multiprocessing.context.SpawnContext.Lock", refuse, raising=False)
+    with pytest.raises(StegoError, match=r"expected a /dev/shm that can be written to, or --crf-workers 0"):
+        create_app(ServiceSettings(ui=False), {"default": FakeSegmenter()})
+    create_app(ServiceSettings(ui=False, crf_workers=0), {"default": FakeSegmenter()})

@@ -38,6 +38,14 @@ def test_tensors_and_header_come_back(file: Path) -> None:
     assert [path.name for path in file.parent.iterdir()] == ["model.safetensors"]
 
 
+@pytest.mark.parametrize("name", ["plants.onnx", "plants.xml"])
+def test_an_exported_graph_is_told_from_what_it_was_made_of(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\x08\x0a graph")
+    with pytest.raises(ArtifactError, match="give the file that it was made of, with --runtime onnx or openvino") as error:
+        read_header(tmp_path / name)
+    one_line(error, tmp_path / name)
+
+
 def test_digest_sees_names_types_shapes_and_values() -> None:
     base = tensors_digest(TENSORS)
     assert base == tensors_digest(dict(reversed(TENSORS.items())))

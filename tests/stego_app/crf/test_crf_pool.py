@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -188,3 +189,12 @@ def test_a_call_that_kills_its_worker_twice_is_told_and_the_next_one_works() -> 
         with pytest.raises(WorkerLostError):
             pool.call(die_always_at_two, 2)
         assert pool.call(die_always_at_two, 1) == 1
+
+
+def test_a_system_without_shared_semaphores_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("multiprocessing.context.SpawnContext.Lock", refuse, raising=False)
+    with pytest.raises(StegoError, match=r"worker processes cannot be started \(Permission denied\); expected a /dev/shm"):
+        CrfPool(1).call(os.getpid)
