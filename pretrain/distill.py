@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from models.backbone import Backbone, save_backbone
 from models.backbone_sources import load_backbone
+from models.errors import StegoError
 from pretrain.checkpoint import extra_tensors, load_checkpoint, restore_module, save_checkpoint
 from pretrain.config import DistillConfig
 from pretrain.fitting import fit
@@ -52,6 +54,8 @@ def distill(config: DistillConfig, progress: Progress = silent, say: Say = print
     Raises:
         StegoError: no images, an unusable teacher, a diverging or collapsing run, or a full disk.
     """
+    if config.out.is_dir():
+        raise StegoError(f"--out {config.out}: is a folder; expected a file to write")
     paths, held = gather_images(config.data, config.holdout_every)
     bank = ImageBank(paths, config.cache_side, config.memory_gb * 1e9)
     teacher = load_backbone(config.teacher, config.teacher_block)
@@ -83,7 +87,8 @@ def distill(config: DistillConfig, progress: Progress = silent, say: Say = print
     card = _card(config, teacher, held_out, len(paths) - len(bank.skipped), [str(path) for path in bank.skipped], keeper.seconds)
     save_backbone(config.out, module.student.eval(), precision=config.precision, card=card)
     checkpoint.unlink(missing_ok=True)
-    say(f"{config.out}: {config.out.stat().st_size / 1e6:.1f} MB; cosine to the teacher on held-out images {held_out:.4f}")
+    told = f"cosine to the teacher on held-out images {held_out:.4f}" if math.isfinite(held_out) else "too few images for any to be held out and measured on"
+    say(f"{config.out}: {config.out.stat().st_size / 1e6:.1f} MB; {told}")
     return config.out
 
 

@@ -27,9 +27,12 @@ def feature_std(features: torch.Tensor) -> float:
 def rankme(features: torch.Tensor) -> float:
     """Effective rank: the exponential of the entropy of the singular values of features (N, C) (Garrido et al., RankMe, 2023, equation 1).
 
-    The mean over images is taken off first: what all images share would otherwise hide the directions in which they differ.
+    The mean over images is taken off first: what all images share would otherwise hide the directions in which they differ. Not a number where
+    features are none.
     """
     centred = features.double() - features.double().mean(0)
+    if not bool(torch.isfinite(centred).all()):
+        return math.nan
     values = torch.linalg.svdvals(centred)
     total = float(values.sum())
     if total <= 0:

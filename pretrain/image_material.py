@@ -43,7 +43,8 @@ class ImageMaterial(Material):
 
     @property
     def fingerprint(self) -> str:
-        return data_fingerprint(self.source.names, self.source.sizes)
+        sources = self.sources  # of two modalities a change of either is one
+        return data_fingerprint([name for one in sources for name in one.names], [size for one in sources for size in one.sizes])
 
     def build_encoder(self) -> Encoder:
         encoder = build_encoder(self.config)

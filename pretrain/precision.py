@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import torch
 
+from models.errors import StegoError
 from stego_app.features import precision_of
+
+_WHOLE = frozenset({"bf16-true", "16-true", "transformer-engine", "transformer-engine-float16"})
 
 
 def training_precision(precision: str, accelerator: str) -> str:
     """Lightning's name of ``precision``; "auto" is bfloat16 where ``accelerator`` (Lightning's name) multiplies it natively, else float32.
 
     A processor without such instructions emulates them, at a thirtieth of float32's speed.
+
+    Raises:
+        StegoError: a precision in which the weights themselves would be kept in 16 bits.
     """
+    if precision in _WHOLE:
+        raise StegoError(f"--precision {precision}: weights are trained in float32; expected auto, bf16-mixed, 16-mixed, 32-true or 64-true")
     if precision != "auto":
         return precision
     cuda = on_gpu(accelerator)

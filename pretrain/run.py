@@ -13,6 +13,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from models.errors import StegoError
 from pretrain.fitting import fit, quiet_lightning
@@ -100,6 +101,10 @@ def prepare(config: PretrainConfig, progress: Progress = silent) -> Prepared:
     check_tune(config.tune, config.init, kind.items)
     if config.pair and not kind.takes_pair:
         raise StegoError(f"--pair {config.pair}: '{config.method}' learns from one modality; only vicreg learns from two")
+    if config.ema and kind.has_teacher:
+        raise StegoError(f"--ema {config.ema:g}: '{config.method}' keeps its teacher, which is an average already; leave it out")
+    if config.out.is_dir():
+        raise StegoError(f"--out {config.out}: is a folder; expected a file to write")
     material = kind.material(config, options)
     micro = config.batch // config.accumulate
     if config.batch % config.accumulate or micro < kind.minimum:
@@ -150,7 +155,7 @@ def _trainer(config: PretrainConfig, steps: int, keeper: lightning.Callback) -> 
                 enable_progress_bar=False,
                 enable_model_summary=False,
             )
-    except (ValueError, RuntimeError, ImportError, TypeError) as error:  # what Lightning says of flags it cannot take
+    except (ValueError, RuntimeError, ImportError, TypeError, MisconfigurationException) as error:  # what Lightning says of flags it cannot take
         raise StegoError(f"--accelerator, --devices, --strategy or --precision: {' '.join(str(error).split())}") from error
 
 
@@ -207,6 +212,7 @@ class Keeper(lightning.Callback):  # type: ignore[misc] # lightning has no types
             module.check_weights()
 
     def _check(self, module: Pretraining, done: int, rate: float) -> None:
+        module.check_weights()  # features of such weights would be taken for collapse, or stop the check itself
         health = self.watch.check(module, done)
         left = (module.steps - done) * self.config.batch / rate
         self.say(f"step {done}/{module.steps}  {health.line()}  {rate:.1f} {module.method.items}/s  {left:.0f} s left")

@@ -137,7 +137,7 @@ class Pretraining(lightning.LightningModule):  # type: ignore[misc] # lightning 
         kept = self.kept
         training = kept.training
         kept.eval()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision != "32-true"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision.endswith("-mixed")):
             moved = (self.transfer_batch_to_device(chunk, self.device, 0) for chunk in inputs)
             parts = [self.material.represent(kept, chunk, self.method).float().cpu() for chunk in moved]
         kept.train(training)

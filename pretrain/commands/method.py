@@ -16,7 +16,7 @@ def pretrain_method(
     out: Annotated[Path, typer.Option("--out", "-o", help="The backbone file to write.")],
     init: Annotated[str | None, typer.Option(help="Go on from this backbone: 'default', a file, a .pth, or any timm ViT name.")] = None,
     tune: Annotated[str, typer.Option(help="What to train of --init: all, last:N (its last N blocks), or lora[:RANK] (adapters, merged in the end).")] = "all",
-    architecture: Annotated[str, typer.Option(help="A timm ViT name, for a random start.")] = "vit_small_patch16_224",
+    architecture: Annotated[str | None, typer.Option(help="A timm ViT name, for a random start; vit_small_patch16_224 if not given.")] = None,
     image_size: Annotated[int, typer.Option(min=8, help="Side of the crops in pixels.")] = 224,
     patch_size: Annotated[int | None, typer.Option(min=1, help="Side of a patch, for a random start.")] = None,
     depth: Annotated[int | None, typer.Option(min=1, help="Number of blocks, for a random start.")] = None,
@@ -46,18 +46,21 @@ def pretrain_method(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same weights on the same machine.")] = 0,
 ) -> None:
     """Pretrain with METHOD (simclr, byol, mae, dino, ...). Run again after an interruption to go on."""
+    from models.errors import StegoError
     from pretrain.methods import load_method
     from pretrain.run import pretrain as run
     from pretrain.settings import make_pretrain_config, parse_options
     from stego_app.progress import terminal_progress
 
+    if init is not None and architecture is not None:
+        raise StegoError("--architecture is for a random start; a backbone given with --init has its own")
     config = make_pretrain_config(
         method=method,
         data=tuple(data),
         out=out,
         init=init,
         tune=tune,
-        architecture=architecture,
+        **({} if architecture is None else {"architecture": architecture}),
         image_size=image_size,
         patch_size=patch_size,
         depth=depth,

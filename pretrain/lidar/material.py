@@ -12,6 +12,7 @@ import torch
 
 from models.errors import StegoError
 from models.lidar.backbone import LidarBackbone, LidarSpec, load_lidar_backbone, random_lidar_backbone, save_lidar_backbone
+from models.lidar.voxels import MAX_SCANS
 from pretrain.batches import Share
 from pretrain.lidar.batches import Asking, ScanBank, ScanBatches
 from pretrain.material import MakeBatches, Material, Watched
@@ -48,6 +49,8 @@ class LidarMaterial(Material):
         for name in OF_IMAGES:
             if getattr(config, name) != PretrainConfig.model_fields[name].default:
                 raise StegoError(f"--{name.replace('_', '-')}: means nothing to '{config.method}', which learns from scans")
+        if config.batch // config.accumulate > MAX_SCANS:
+            raise StegoError(f"--batch {config.batch}: expected at most {MAX_SCANS} scans at once; raise --accumulate")
         self.config = config
         self.options = options
         self.paths = [path for one in config.data for path in find_scans(one)]

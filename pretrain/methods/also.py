@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -27,13 +27,13 @@ class AlsoOptions(Options):
     ``reach`` is how far from the sensor, along x and y, points are used.
     """
 
-    voxel: float = Field(default=0.2, gt=0)
-    widths: tuple[int, ...] = Field(default=(32, 48, 64, 96), min_length=1, max_length=8)
+    voxel: float = Field(default=0.2, ge=0.04)  # smaller ones could not be told apart by their keys over the range of a sensor
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(32, 48, 64, 96), min_length=1, max_length=8)
     latent: int = Field(default=64, ge=1)
     hidden: int = Field(default=64, ge=1)
     rays: int = Field(default=1024, ge=1)
-    offset: float = Field(default=0.1, gt=0)
-    radius: float = Field(default=1.0, gt=0)
+    offset: float = Field(default=0.1, gt=0, le=100)
+    radius: float = Field(default=1.0, ge=0.04)
     reach: float = Field(default=50.0, gt=0)
     intensity_weight: float = Field(default=1.0, ge=0)
 

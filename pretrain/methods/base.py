@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import nn
 
 from pretrain.batches import ViewPlan
@@ -20,6 +20,18 @@ from pretrain.image_material import ImageMaterial
 from pretrain.material import Material
 from pretrain.schedules import Clock, learning_rate
 from pretrain.settings import PretrainConfig
+
+
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError("expected the smaller number first")
+    return pair
+
+
+Shares = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]], AfterValidator(_rising)]
+"""The smallest and the largest share of a whole, above 0 and at most 1."""
+Aspects = Annotated[tuple[Annotated[float, Field(gt=0, le=100)], Annotated[float, Field(gt=0, le=100)]], AfterValidator(_rising)]
+"""The smallest and the largest ratio of two sides."""
 
 
 class Options(BaseModel):

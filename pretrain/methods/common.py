@@ -10,7 +10,7 @@ from pydantic import Field
 from models.errors import StegoError
 from pretrain.augment import Crop, simclr_crop
 from pretrain.batches import ViewPlan
-from pretrain.methods.base import Options
+from pretrain.methods.base import Options, Shares
 from pretrain.settings import PretrainConfig
 
 
@@ -31,8 +31,8 @@ class MultiCropOptions(Options):
 
     local_crops: int = Field(default=6, ge=0)
     local_size: int | None = Field(default=None, ge=1)
-    global_scale: tuple[float, float] = (0.4, 1.0)
-    local_scale: tuple[float, float] = (0.05, 0.4)
+    global_scale: Shares = (0.4, 1.0)
+    local_scale: Shares = (0.05, 0.4)
 
 
 def two_views(config: PretrainConfig, options: Any) -> ViewPlan:

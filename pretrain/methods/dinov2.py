@@ -12,7 +12,7 @@ from torch import nn
 from pretrain.batches import Batch, ViewPlan
 from pretrain.encoder import Encoder
 from pretrain.methods.assignments import centred, crossed
-from pretrain.methods.base import Defaults, Method, Setting, Step, auto_prototypes, full_precision
+from pretrain.methods.base import Defaults, Method, Setting, Shares, Step, auto_prototypes, full_precision
 from pretrain.methods.common import multi_crop
 from pretrain.methods.dino import check_views, freeze_last_layer, prototype_head, published_temperature
 from pretrain.methods.ibot import IbotOptions, block_mask
@@ -32,8 +32,8 @@ class DinoV2Options(IbotOptions):
 
     koleo: float = Field(default=0.1, ge=0)
     local_crops: int = Field(default=8, ge=0)
-    global_scale: tuple[float, float] = (0.32, 1.0)
-    local_scale: tuple[float, float] = (0.05, 0.32)
+    global_scale: Shares = (0.32, 1.0)
+    local_scale: Shares = (0.05, 0.32)
     sinkhorn_iterations: int = Field(default=3, ge=1)
     packed: bool = True
     high_resolution: int = Field(default=0, ge=0)

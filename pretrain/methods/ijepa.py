@@ -15,7 +15,7 @@ from models.errors import StegoError
 from pretrain.augment import plain_crop
 from pretrain.batches import Batch, ViewPlan
 from pretrain.encoder import Encoder
-from pretrain.methods.base import Defaults, Method, Setting, Step, full_precision
+from pretrain.methods.base import Aspects, Defaults, Method, Setting, Shares, Step, full_precision
 from pretrain.methods.common import MomentumOptions
 from pretrain.methods.teacher import Teacher
 from pretrain.schedules import teacher_momentum
@@ -31,10 +31,10 @@ class IJepaOptions(MomentumOptions):
     """
 
     targets: int = Field(default=4, ge=1)
-    target_scale: tuple[float, float] = (0.15, 0.2)
-    target_aspect: tuple[float, float] = (0.75, 1.5)
-    context_scale: tuple[float, float] = (0.85, 1.0)
-    predictor_width: int = Field(default=0, ge=0, multiple_of=4)
+    target_scale: Shares = (0.15, 0.2)
+    target_aspect: Aspects = (0.75, 1.5)
+    context_scale: Shares = (0.85, 1.0)
+    predictor_width: int = Field(default=0, ge=0, multiple_of=32)
     predictor_depth: int = Field(default=4, ge=1)
 
 

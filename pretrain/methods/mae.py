@@ -9,6 +9,7 @@ from lightly.models.modules import MaskedVisionTransformerDecoderTIMM
 from pydantic import Field
 from torch import nn
 
+from models.errors import StegoError
 from pretrain.augment import plain_crop
 from pretrain.batches import Batch, ViewPlan
 from pretrain.encoder import Encoder
@@ -41,6 +42,10 @@ class Mae(Method):
         options = setting.options
         self.ratio, self.normalise = options.ratio, options.normalise
         self.patches = (setting.config.image_size // encoder.patch_size) ** 2
+        if options.width % options.heads:
+            raise StegoError(f"option of 'mae' 'heads': {options.heads}; expected a number that divides the decoder's width of {options.width}")
+        if not 0 < round(options.ratio * self.patches) < self.patches:
+            raise StegoError(f"option of 'mae' 'ratio': {options.ratio:g} of {self.patches} patches; expected one that is masked and one that is seen at least")
         self.embed = nn.Linear(encoder.dim, options.width)
         self.decoder = MaskedVisionTransformerDecoderTIMM(
             num_patches=self.patches, embed_dim=options.width, depth=options.decoder_depth, num_heads=options.heads, num_prefix_tokens=encoder.prefix

@@ -15,7 +15,7 @@ from pretrain.across import several_processes, whole_batch
 from pretrain.batches import Batch, ViewPlan
 from pretrain.encoder import Encoder
 from pretrain.methods.assignments import centred, crossed
-from pretrain.methods.base import Defaults, Method, Setting, Step, auto_prototypes, full_precision
+from pretrain.methods.base import Defaults, Method, Setting, Shares, Step, auto_prototypes, full_precision
 from pretrain.methods.common import MultiCropOptions, multi_crop
 from pretrain.methods.sharpening import Sharpening, evenness
 from pretrain.settings import PretrainConfig
@@ -39,8 +39,8 @@ class SwavOptions(MultiCropOptions):
     frozen: float = Field(default=0.01, ge=0, le=1)
     hidden: int = Field(default=2048, ge=1)
     projection: int = Field(default=128, ge=2)
-    global_scale: tuple[float, float] = (0.14, 1.0)
-    local_scale: tuple[float, float] = (0.05, 0.14)
+    global_scale: Shares = (0.14, 1.0)
+    local_scale: Shares = (0.05, 0.14)
 
 
 class Swav(Method):

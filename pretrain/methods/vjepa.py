@@ -13,7 +13,7 @@ from models.errors import StegoError
 from pretrain.augment import plain_crop
 from pretrain.batches import Batch, ViewPlan
 from pretrain.material import Material
-from pretrain.methods.base import Defaults, Options, Pretext, Setting, Step, full_precision
+from pretrain.methods.base import Aspects, Defaults, Options, Pretext, Setting, Step, full_precision
 from pretrain.methods.teacher import Teacher
 from pretrain.schedules import Clock
 from pretrain.settings import PretrainConfig
@@ -44,7 +44,7 @@ class VJepaOptions(Options):
     short_scale: float = Field(default=SHORT_RANGE.scale, gt=0, lt=1)
     long_blocks: int = Field(default=LONG_RANGE.blocks, ge=1)
     long_scale: float = Field(default=LONG_RANGE.scale, gt=0, lt=1)
-    aspect: tuple[float, float] = SHORT_RANGE.aspect
+    aspect: Aspects = SHORT_RANGE.aspect
     predictor_width: int = Field(default=0, ge=0, multiple_of=HEAD_WIDTH)
     predictor_depth: int = Field(default=12, ge=1)
     momentum: float | None = Field(default=None, ge=0, lt=1)

@@ -524,3 +524,10 @@ def test_neco_trains_only_the_student(tmp_path: Any) -> None:
     assert math.isfinite(float(loss.detach()))
     assert method.encoder.network.blocks[0].mlp.fc1.weight.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in method.teacher.parameters())
+
+
+@pytest.mark.parametrize("name", ["ibot", "dinov2"])
+def test_a_small_share_of_masked_images_masks_one_at_least(name: str) -> None:
+    step = build(name, masked_images=0.01)(random_batch(local=2))
+    assert torch.isfinite(step.loss)
+    assert step.logs["patch_loss"] > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from PIL import Image
 from models.artifact import read_artifact, read_header, tensors_digest
 from models.backbone import read_backbone, save_backbone
 from models.errors import StegoError
+from pretrain.health import rankme
 from pretrain.methods import METHODS, load_method
 from pretrain.records import read_metrics
 from pretrain.run import prepare, pretrain
@@ -222,6 +225,17 @@ def test_layer_decay_and_the_ema_of_weights(folder: Path, tmp_path: Path) -> Non
     assert module.kept is not module.method.encoder
 
 
+def test_the_command_line_refuses_an_architecture_beside_a_trained_backbone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--init", "default", "--architecture", "vit_tiny_patch16_224", "--out", "b.safetensors"]
+    monkeypatch.setattr("sys.argv", ["stego", "pretrain", "simclr", str(folder), *given])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert "--architecture is for a random start" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -241,11 +255,22 @@ def test_layer_decay_and_the_ema_of_weights(folder: Path, tmp_path: Path) -> Non
         ({"pair": Path("depth")}, "--pair depth: 'simclr' learns from one modality"),
         ({"method": "dino", "options": {"local_size": 10}}, "option of 'dino' 'local_size': 10 pixels; expected a multiple of the patch of 8"),
         ({"method": "dinov2", "options": {"high_resolution": 48, "high_resolution_share": 0.2}}, "smaller than the crop of 48"),
+        ({"method": "dino", "options": {"local_scale": [-1, 0.4]}}, "option of 'dino' 'local_scale"),
+        ({"method": "dino", "options": {"local_scale": [0.4, 0.1]}}, "expected the smaller number first"),
+        ({"method": "mae", "options": {"heads": 7}}, "option of 'mae' 'heads': 7; expected a number that divides the decoder's width of 256"),
+        ({"method": "mae", "options": {"ratio": 0.01}}, "option of 'mae' 'ratio': 0.01 of 4 patches"),
+        ({"method": "mae", "options": {"ratio": 0.99}}, "option of 'mae' 'ratio': 0.99 of 4 patches"),
+        ({"method": "ijepa", "options": {"predictor_width": 100}}, "option of 'ijepa' 'predictor_width': Input should be a multiple of 32"),
+        ({"method": "ijepa", "options": {"target_aspect": [0, 1]}}, "option of 'ijepa' 'target_aspect"),
+        ({"method": "ijepa", "options": {"target_scale": [-1, 0.2]}}, "option of 'ijepa' 'target_scale"),
+        ({"method": "dino", "options": {}, "ema": 0.9}, "--ema 0.9: 'dino' keeps its teacher, which is an average already"),
+        ({"precision": "bf16-true"}, "--precision bf16-true: weights are trained in float32"),
+        ({"out": Path()}, "--out .: is a folder; expected a file to write"),
     ],
 )
 def test_bad_input_by_name(changes: dict[str, Any], message: str, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(StegoError) as caught:
-        prepare(config(folder, tmp_path / "b.safetensors", **changes))
+        prepare(config(folder, changes.pop("out", tmp_path / "b.safetensors"), **changes))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -317,3 +342,24 @@ def test_the_command_line_passes_its_flags_on(folder: Path, tmp_path: Path, monk
     found = seen[0]
     assert (found.method, found.data, found.steps, found.batch, found.devices, found.strategy) == ("simclr", (folder, folder), 3, 8, "2", "ddp")
     assert (found.options, found.layer_decay, found.seed) == ({"temperature": 0.3}, 0.7, 0)
+
+
+def test_weights_that_are_not_finite_are_no_collapse_and_no_traceback(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(StegoError, match=r"are no longer finite numbers|loss of 'simclr' is no longer a finite number"):
+        pretrain(config(folder, tmp_path / "b.safetensors", learning_rate=1e30, health_every=1, steps=4), say=lambda _: None)
+    assert math.isnan(rankme(torch.full((4, 3), math.nan)))
+
+
+def test_a_number_of_devices_that_lightning_refuses_is_one_line(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(StegoError, match="--accelerator, --devices"):
+        pretrain(config(folder, tmp_path / "b.safetensors", accelerator="cpu", devices="0"), say=lambda _: None)
+
+
+def test_a_changed_second_modality_is_other_data(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    settings = config(folder, tmp_path / "b.safetensors", "vicreg", pair=other, options={})
+    before = prepare(settings).material.fingerprint
+    first = next(path for path in sorted(other.rglob("*")) if path.is_file())
+    first.write_bytes(first.read_bytes() + b"more")
+    assert prepare(settings).material.fingerprint != before

@@ -121,7 +121,10 @@ def test_going_on_from_a_backbone(scans: Path, tmp_path: Path) -> None:
     [
         ({"data": (Path("nowhere"),)}, "nowhere: no such folder or scan"),
         ({"options": {"radios": 1}}, "unknown option of 'also' 'radios'; did you mean 'radius'"),
-        ({"options": {"voxel": 0}}, "option of 'also' 'voxel': Input should be greater than 0"),
+        ({"options": {"voxel": 0}}, "option of 'also' 'voxel': Input should be greater than or equal to 0.04"),
+        ({"options": {"radius": 0.0001}}, "option of 'also' 'radius': Input should be greater than or equal to 0.04"),
+        ({"options": {"widths": [0, 8]}}, "option of 'also' 'widths"),
+        ({"batch": 300}, "--batch 300: expected at most 256 scans at once"),
         ({"image_size": 32}, "--image-size: means nothing to 'also', which learns from scans"),
         ({"ema": 0.9}, "--ema: means nothing to 'also'"),
         ({"pair": Path("depth")}, "--pair depth: 'also' learns from one modality"),
