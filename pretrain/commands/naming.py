@@ -22,12 +22,15 @@ def naming(
 ) -> None:
     """Fit a bridge by which `stego name` finds names for classes. Needs the extra `text`; features are cached, the fit takes seconds."""
     from pretrain.naming.run import BridgeSettings, train_bridge
+    from stego_app.commands.failures import leave_with
     from stego_app.progress import terminal_progress
 
     settings = BridgeSettings(tuple(data), names, backbone, resolution, seed, device, cache, tuple(exclude or []), shuffle_names)
+    failures: list[tuple[str, str]] = []
     with terminal_progress() as progress:
-        bridge, held = train_bridge(settings, out, progress=progress)
+        bridge, held = train_bridge(settings, out, progress=progress, failures=failures)
     found = bridge.calibration
     typer.echo(f"names held out: the right one of {held.right.shape[1]} is first for {held.top1:.1%} (chance {1 / held.right.shape[1]:.1%})")
     typer.echo(f"where no word is right, none is taken for {found.rejection:.0%}; where one is, some word is taken for {found.acceptance:.0%}")
     typer.echo(f"wrote {out}")
+    leave_with(failures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +10,12 @@ import typer
 
 from stego_app.commands.failures import leave_with
 
+OF_IMAGES = ("kind", "block", "layout", "labels", "pictures", "cache")
+"""Options that mean nothing to clips; to scans neither do a resolution and a limit."""
+
 
 def probe(
+    context: typer.Context,
     backbone: Annotated[
         str, typer.Argument(help="'default', a backbone file, a .pth, any timm ViT name, an encoder of clips, a lidar backbone, or 'random:' and one.")
     ],
@@ -38,9 +43,11 @@ def probe(
     from stego_app.progress import terminal_progress
 
     if is_lidar_backbone(backbone):
+        _refuse(context, (*OF_IMAGES, "resolution", "limit"), "a lidar backbone, which is probed on scans")
         _probe_scans(backbone, data, out, device, seed)
         return
     if is_video_encoder(backbone):
+        _refuse(context, OF_IMAGES, "an encoder of clips")
         _probe_clips(backbone, data, out, resolution, limit, device, seed)
         return
     from pretrain.probe import make_settings
@@ -66,6 +73,15 @@ def probe(
     typer.echo(report.as_markdown())
     typer.echo(f"wrote {out}")
     leave_with(report.failures)
+
+
+def _refuse(context: typer.Context, names: Sequence[str], backbone: str) -> None:
+    """Refuse options that would do nothing."""
+    from models.errors import StegoError
+
+    given = [name for name in names if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"]
+    if given:
+        raise StegoError(f"--{given[0]}: means nothing to {backbone}; leave it out")
 
 
 def _probe_scans(backbone: str, data: Path, out: Path, device: str, seed: int) -> None:

@@ -14,6 +14,9 @@ Pixels = npt.NDArray[np.uint8]
 
 SAME_PICTURE = ("resized", "re-encoded")
 """Kinds whose copy shows the whole picture as it was: these must be found."""
+_JPEG_SIDE = 65_500
+"""What JPEG can hold on a side, by libjpeg."""
+
 OTHER_VIEW = ("cropped", "flipped")
 """Kinds that show part of the picture, or its mirror image: found where they can be."""
 KINDS = (*SAME_PICTURE, *OTHER_VIEW)
@@ -60,6 +63,9 @@ def _flipped(image: Image.Image, _random: np.random.Generator) -> Pixels:
 
 
 def _jpeg(image: Image.Image, quality: int) -> Pixels:
+    if max(image.size) > _JPEG_SIDE:
+        scale = _JPEG_SIDE / max(image.size)
+        image = image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale))), Image.Resampling.BICUBIC)
     buffer = BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     with Image.open(buffer) as decoded:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.errors import StegoError
 from pretrain.curate.duplicates import Removal
 from pretrain.curate.lists import list_text
 from pretrain.curate.retrieval import Retrieved
@@ -113,9 +114,24 @@ class Outcome:
         return f"{self.settings.out}: {counts['in the list']} images of {counts['pool']} ({self.method}; {dropped} near-duplicates left out{unreadable})"
 
 
+ENDINGS = ("report.html", "removed.csv", "json")
+
+
 def beside(out: Path, ending: str) -> Path:
     """The path of a companion of the list ``out``: ``list.txt`` has ``list.removed.csv``."""
     return out.with_name(f"{out.stem}.{ending}")
+
+
+def check_out(out: Path) -> None:
+    """Whether the list can be ``out``.
+
+    Raises:
+        StegoError: it is a folder, or one of the list's own companions.
+    """
+    if out.is_dir():
+        raise StegoError(f"--out {out}: is a folder; expected a file to write, such as list.txt")
+    if any(beside(out, ending) == out for ending in ENDINGS):
+        raise StegoError(f"--out {out}: so the numbers beside the list are called; expected another ending, such as .txt")
 
 
 def write_outcome(outcome: Outcome, progress: Progress) -> None:
@@ -127,9 +143,10 @@ def write_outcome(outcome: Outcome, progress: Progress) -> None:
     from pretrain.curate.report import report_page
 
     out = outcome.settings.out
-    write_bytes(beside(out, "report.html"), report_page(outcome, progress).encode())
-    write_bytes(beside(out, "removed.csv"), _table(outcome))
-    write_bytes(beside(out, "json"), (json.dumps(outcome.as_dict(), indent=2, default=str) + "\n").encode())
+    report, removed, numbers = (beside(out, ending) for ending in ENDINGS)
+    write_bytes(report, report_page(outcome, progress).encode())
+    write_bytes(removed, _table(outcome))
+    write_bytes(numbers, (json.dumps(outcome.as_dict(), indent=2, default=str) + "\n").encode())
     write_bytes(out, list_text(outcome.paths))
 
 

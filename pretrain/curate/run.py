@@ -17,7 +17,7 @@ from pretrain.curate.embedding import Embedder, file_loader
 from pretrain.curate.hierarchy import balanced_sample, build_hierarchy, default_levels
 from pretrain.curate.lists import gather
 from pretrain.curate.neighbours import most_similar
-from pretrain.curate.outcome import ImageSet, Outcome, write_outcome
+from pretrain.curate.outcome import ImageSet, Outcome, check_out, write_outcome
 from pretrain.curate.retrieval import Retrieved, nearest_to_each, sample_of_clusters
 from pretrain.curate.settings import CurateSettings
 from pretrain.curate.thresholds import Thresholds, learn_thresholds
@@ -51,6 +51,7 @@ def curate(settings: CurateSettings, progress: Progress = silent, say: Say = pri
     Raises:
         StegoError: a source without images, a pool that is too small or cannot be read, an unusable backbone, or a full disk.
     """
+    check_out(settings.out)
     pool_paths, like_paths, not_like_paths = (gather(sources) if sources else [] for sources in (settings.pool, settings.like, settings.not_like))
     method = settings.chosen_method(len(like_paths))
     backbone = load_backbone(settings.backbone)

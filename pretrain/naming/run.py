@@ -38,8 +38,12 @@ class BridgeSettings:
     shuffled: bool = False
 
 
-def train_bridge(settings: BridgeSettings, out: Path, model: SentenceModel | None = None, progress: Progress = silent) -> tuple[Bridge, HeldOut]:
+def train_bridge(
+    settings: BridgeSettings, out: Path, model: SentenceModel | None = None, progress: Progress = silent, failures: list[tuple[str, str]] | None = None
+) -> tuple[Bridge, HeldOut]:
     """Fit a bridge to ``settings.data`` and write it to ``out``; ``model`` is the installed sentence model if None.
+
+    Images that cannot be read are left out, and added to ``failures`` with the reason.
 
     Raises:
         StegoError: no images, too few names, an unknown backbone, the extra ``text`` is missing.
@@ -50,6 +54,8 @@ def train_bridge(settings: BridgeSettings, out: Path, model: SentenceModel | Non
     backbone = load_backbone(settings.backbone)
     images = _without(named_images(settings.data, settings.names), settings.exclude)
     cache = FeatureCache.build(images.paths, backbone, resolution=settings.resolution, device=settings.device, folder=settings.cache, progress=progress)
+    if failures is not None:
+        failures += [(str(failure.path), failure.reason) for failure in cache.failures]
     material = make_material(images, cache, sentences, settings)
 
     def fit(part: Material) -> Bridge:

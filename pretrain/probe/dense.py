@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from torch.nn.functional import interpolate, normalize
 from models.backbone import Backbone
 from models.errors import StegoError
 from pretrain.curate.kmeans import kmeans
-from stego_app.data import VOID, Dataset, Sample, open_dataset
+from stego_app.data import Dataset, Sample, open_dataset
 from stego_app.data.dataset import evenly
+from stego_app.evaluation.evaluate import ClassSpace, class_space
 from stego_app.evaluation.histogram import accumulate
 from stego_app.evaluation.linear_probe import ProbePoints
 from stego_app.evaluation.scores import Scores, hungarian_scores, matched_scores
@@ -32,11 +32,11 @@ TOKENS = 100_000
 
 @dataclass(frozen=True)
 class DenseSplit:
-    """Labelled images to learn from and to be scored on, the number of classes, and in words how they were split."""
+    """Labelled images to learn from and to be scored on, the classes, and in words how they were split."""
 
     train: Dataset
     test: Dataset
-    names: tuple[str, ...]
+    space: ClassSpace
     how: str
 
 
@@ -55,7 +55,7 @@ def dense_split(root: Path, layout: str, labels: Path | None, limit: int | None)
     A data set with splits train and val is learnt on the one and scored on the other; otherwise every other image.
 
     Raises:
-        StegoError: as `stego_app.data.open_dataset`.
+        StegoError: as `stego_app.data.open_dataset`, or no label that can be read holds a class.
     """
     whole = open_dataset(root, layout=layout, labels=labels)
     if not whole.labelled:
@@ -71,7 +71,7 @@ def dense_split(root: Path, layout: str, labels: Path | None, limit: int | None)
         raise StegoError(f"{root}: {len(whole.labelled)} images with labels; expected at least 2, to train and to score on")
     if limit is not None:
         train, test = (replace(part, samples=evenly(part.samples, limit)) for part in (train, test))
-    return DenseSplit(train, test, whole.class_names or _numbered(train, test), how)
+    return DenseSplit(train, test, class_space(whole, [*train.samples, *test.samples]), how)
 
 
 def _opened(root: Path, split: str, layout: str, labels: Path | None) -> Dataset | None:
@@ -82,24 +82,14 @@ def _opened(root: Path, split: str, layout: str, labels: Path | None) -> Dataset
     return replace(found, samples=found.labelled) if found.labelled else None
 
 
-def _numbered(*parts: Dataset) -> tuple[str, ...]:
-    """Names for the classes of a data set that does not name them: as many as occur."""
-    largest = 0
-    for part in parts:
-        for sample in part.samples:
-            with suppress(StegoError):  # listed as a failure when the image's turn comes
-                label = part.read_label(sample)
-                largest = max(largest, int(label[label != VOID].max(initial=0)))
-    return tuple(f"class {number}" for number in range(largest + 1))
-
-
 def dense_scores(split: DenseSplit, backbone: Backbone, *, resolution: int, device: str, seed: int, cache: Path | None, progress: Progress) -> DenseScores:
     """Both probes, learnt on the training images' tokens and scored at the resolution of the labels.
 
     Raises:
         StegoError: no image of a part can be read.
     """
-    classes = len(split.names)
+    names, column = split.space.names, split.space.column
+    classes = len(names)
     failures: list[tuple[str, str]] = []
 
     def features(part: Dataset) -> FeatureCache:
@@ -113,17 +103,17 @@ def dense_scores(split: DenseSplit, backbone: Backbone, *, resolution: int, devi
     train, test = features(split.train), features(split.test)
     points = ProbePoints(len(train), classes, seed)
     for tokens, grid, label in _labelled(train, split.train, failures, "learning from patches", progress):
-        points.add(tokens, grid, label)
+        points.add(tokens, grid, column[label])
     linear = points.fit()
     sampled = unit_rows(train.sample(TOKENS, seed)[0])
     centroids = torch.from_numpy(kmeans(sampled, classes, seed, per_centroid=TOKENS))
     counts = {name: np.zeros((classes, classes), np.int64) for name in ("linear", "kmeans")}
     for tokens, grid, label in _labelled(test, split.test, failures, "scoring patches", progress):
-        size = (label.shape[0], label.shape[1])
-        counts["linear"] += accumulate(linear.predict(tokens, grid, size), label, classes, classes)
-        counts["kmeans"] += accumulate(nearest_centroid(tokens, centroids, grid, size), label, classes, classes)
-    matched = matched_scores(counts["linear"], np.arange(classes), split.names)
-    return DenseScores(matched, hungarian_scores(counts["kmeans"], split.names), failures)
+        size, truth = (label.shape[0], label.shape[1]), column[label]
+        counts["linear"] += accumulate(linear.predict(tokens, grid, size), truth, classes, classes)
+        counts["kmeans"] += accumulate(nearest_centroid(tokens, centroids, grid, size), truth, classes, classes)
+    matched = matched_scores(counts["linear"], np.arange(classes), names)
+    return DenseScores(matched, hungarian_scores(counts["kmeans"], names), failures)
 
 
 def nearest_centroid(tokens: torch.Tensor, centroids: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Bytes:
@@ -140,12 +130,12 @@ def nearest_centroid(tokens: torch.Tensor, centroids: torch.Tensor, grid: tuple[
 def _labelled(
     cache: FeatureCache, part: Dataset, failures: list[tuple[str, str]], stage: str, progress: Progress
 ) -> Iterator[tuple[torch.Tensor, tuple[int, int], Bytes]]:
-    """Tokens, grid and label of each image whose label can be read."""
+    """Tokens, grid and label of each image whose label can be read and has its size."""
     samples: dict[Path, Sample] = {sample.image: sample for sample in part.samples}
     for index, path in enumerate(cache.paths):
         progress(stage, index + 1, len(cache))
         try:
-            label = part.read_label(samples[path])
+            _, label = part.read_pair(samples[path])  # which must be of one size
         except StegoError as error:
             failures.append((str(path), str(error)))
             continue

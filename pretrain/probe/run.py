@@ -143,7 +143,7 @@ def _probe_patches(settings: ProbeSettings, backbone: Backbone, split: DenseSpli
     for name, found in (("linear", scores.linear), ("k-means, Hungarian", scores.kmeans)):
         report.rows.append((name, "patch tokens", f"{found.miou:.1f} % mIoU, {found.accuracy:.1f} % accuracy"))
         report.scores[name] = found.as_dict()
-    report.notes.append(f"{len(split.names)} classes; {len(split.train)} images to learn from, {len(split.test)} to score on; {split.how}.")
+    report.notes.append(f"{len(split.space.names)} classes; {len(split.train)} images to learn from, {len(split.test)} to score on; {split.how}.")
     report.failures = scores.failures
     unusable = {name for name, _ in scores.failures}
     readable = [sample for sample in split.test.samples if str(sample.image) not in unusable]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -41,13 +41,17 @@ class ClipShape:
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a clip: from ``start`` on, ``frames`` frames at the sampling rate; ``name`` ends in ``#<number>`` where the clip has several."""
+    """A part of a clip: from ``start`` on, ``frames`` frames at the sampling rate; ``name`` ends in ``#<number>`` where the clip has several.
+
+    ``declared`` is False where the file does not say how many frames it has: such files have no index to go by.
+    """
 
     video: VideoInfo
     number: int
     start: float
     frames: int
     several: bool
+    declared: bool = True
 
     @property
     def name(self) -> str:
@@ -88,13 +92,21 @@ def open_clips(paths: Sequence[Path], shape: ClipShape, progress: Progress = sil
     skipped: dict[Path, str] = {}
     for number, path in enumerate(files):
         try:
-            windows += cut(probe_video(path), shape)
+            info = probe_video(path)
+            found = cut(info if info.frames else replace(info, frames=_count(path)), shape)
+            windows += found if info.frames else [replace(window, declared=False) for window in found]
         except VideoError as error:
             skipped[path] = str(error)
         progress("looking at clips", number + 1, len(files))
     if not windows:
         raise StegoError(f"none of {len(files)} clips can be learnt from; the first: {next(iter(skipped.values()))}")
     return ClipSource(tuple(windows), skipped, {path: path.stat().st_size for path in files})
+
+
+def _count(path: Path) -> int:
+    """Frames of a clip that does not declare them: a stream without a container, or one that was recorded as it came."""
+    with open_video(path) as clip:
+        return clip.count()
 
 
 def cut(video: VideoInfo, shape: ClipShape) -> list[Window]:
@@ -126,11 +138,14 @@ def read_window(window: Window, shape: ClipShape, side: int) -> Frames:
     half = 0.5 / video.fps
     kept: list[Frames] = []
     with open_video(video.path) as clip:
-        if window.number:
-            clip.seek(round(window.start * video.fps))
-        for frame in clip.frames():
+        first = round(window.start * video.fps)
+        if window.number and window.declared:
+            clip.seek(first)
+        begun: float | None = None
+        for frame in clip.frames(0 if window.declared else first):
+            begun = frame.seconds if begun is None else begun
             image: Frames | None = None
-            while len(kept) < window.frames and frame.seconds + half >= len(kept) / shape.fps:
+            while len(kept) < window.frames and frame.seconds - begun + half >= len(kept) / shape.fps:
                 image = shrunk(frame.image, side) if image is None else image
                 kept.append(image)
             if len(kept) == window.frames:

@@ -33,7 +33,8 @@ def open_folder(root: Path, split: str | None = None, labels: Path | None = None
         raise StegoError(f"{images}: no split {split!r}; expected a sub-folder of that name")
     found = find_images(images / split if split else images)
     if labels is not None:
-        found = [path for path in found if not path.is_relative_to(labels)]
+        inside, base = labels.resolve(), images.resolve()  # one may be given from the root of the file system and the other not
+        found = [path for path in found if not (base / path.relative_to(images)).is_relative_to(inside)]
         if not found:
             raise StegoError(f"{images}: no images found outside the folder of labels {labels}")
     keys = unique_keys([path.relative_to(images) for path in found])

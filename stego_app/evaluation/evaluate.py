@@ -131,7 +131,7 @@ def evaluate_segmenter(segmenter: Segments, dataset: Dataset, settings: Evaluati
         "dataset": [dataset.name, str(dataset.root.resolve()), list(dataset.class_names or ())],
         "settings": run.settings_used(),
         "classes": list(run.space.names),
-        "samples": [[sample.key, *_file_state(sample.label)] for sample in run.samples],
+        "samples": [[sample.key, *_file_state(sample.image), *_file_state(sample.label)] for sample in run.samples],
     }
     checkpoint = Checkpoint(out, identity)
     run.count(checkpoint)
@@ -142,7 +142,7 @@ def evaluate_segmenter(segmenter: Segments, dataset: Dataset, settings: Evaluati
 
 
 def _file_state(path: Path | None) -> list[str | int]:
-    """What changes when a file of labels is another one or was written anew."""
+    """What changes when an image or a file of labels is another one or was written anew."""
     if path is None:
         return []
     try:

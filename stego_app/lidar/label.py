@@ -21,6 +21,7 @@ from stego_app.data.dataset import evenly
 from stego_app.features import device_of
 from stego_app.lidar.birdseye import birdseye
 from stego_app.lidar.labels import read_numbers, write_numbers
+from stego_app.lidar.ledger import ScanLedger, content_of
 from stego_app.lidar.readers import find_scans, read_scan
 from stego_app.lidar.scan import Scan
 from stego_app.lidar.segmenter import LidarSegmenter, read_lidar_segmenter
@@ -45,7 +46,7 @@ def label_scans(
     """Label every scan of ``data``.
 
     Writes ``labels/<same sub-path>.label`` (uint32 a point: 0 where no return came, class + 1 else), ``classes.csv``, ``pictures/`` of up to ``pictures``
-    scans from above, and ``failures.csv`` where scans could not be used. What an earlier run with the same model wrote is kept.
+    scans from above, and ``failures.csv`` where scans could not be used. What an earlier run with the same model wrote is kept, if the scan is the same.
 
     Raises:
         StegoError: no scans, an unusable model, more classes than its tree has, an output folder of another model, a full disk.
@@ -60,10 +61,10 @@ def label_scans(
     root = data if data.is_dir() else data.parent
     targets = label_names(paths, root)
     drawn = set(evenly(paths, pictures)) if pictures else set()
-    result, points = Labelled(), np.zeros(count, np.int64)
+    result, points, ledger = Labelled(), np.zeros(count, np.int64), ScanLedger(out)
     for number, (path, name) in enumerate(zip(paths, targets, strict=True), 1):
         try:
-            points += _label_one(segmenter, path, out, name, count, path in drawn, str(where), result)
+            points += _label_one(segmenter, path, out, name, count, path in drawn, str(where), result, ledger)
         except OutputError:
             raise
         except StegoError as error:
@@ -73,22 +74,35 @@ def label_scans(
     return result
 
 
-def _label_one(segmenter: LidarSegmenter, path: Path, out: Path, name: Path, classes: int, drawn: bool, device: str, result: Labelled) -> Numbers:
+def _label_one(
+    segmenter: LidarSegmenter, path: Path, out: Path, name: Path, classes: int, drawn: bool, device: str, result: Labelled, ledger: ScanLedger
+) -> Numbers:
     """Label one scan; how many of its points are of each class, (classes,)."""
-    scan = read_scan(path)
+    scan, content = read_scan(path), content_of(path)
     target, picture = out / "labels" / f"{name}.label", out / "pictures" / f"{name}.png"
-    if target.is_file() and target.stat().st_size == 4 * scan.total:
-        found = read_numbers(target, scan.total)[scan.rows].astype(np.int64) - 1
+    kept = _kept(target, scan, classes) if ledger.content.get(str(name)) == content else None
+    if kept is not None:
+        found = kept
         result.kept += 1
     else:
         found = segmenter(scan, classes, device)
         numbers = np.zeros(scan.total, np.uint32)
         numbers[scan.rows] = found + 1
         write_numbers(target, numbers)
+        picture.unlink(missing_ok=True)
+        ledger.add(str(name), content)
         result.done += 1
     if drawn and not picture.is_file():
         write_bytes(picture, class_picture(scan, found))
     return np.bincount(found, minlength=classes)
+
+
+def _kept(target: Path, scan: Scan, classes: int) -> Numbers | None:
+    """The classes (N,) that an earlier run gave the points of ``scan``; None where its file is gone, or was changed."""
+    if not target.is_file() or target.stat().st_size != 4 * scan.total:
+        return None
+    found: Numbers = read_numbers(target, scan.total)[scan.rows].astype(np.int64) - 1
+    return found if ((found >= 0) & (found < classes)).all() else None
 
 
 def class_picture(scan: Scan, found: Numbers) -> bytes:

@@ -12,7 +12,7 @@ import torch
 from models.errors import StegoError
 from stego_app.confidence.fit import fit_agreement
 from stego_app.data import Dataset
-from stego_app.edits import MAX_NAME, Rename
+from stego_app.edits import MAX_NAME, Rename, checked_name
 from stego_app.evaluation.evaluate import ClassSpace, class_space
 from stego_app.evaluation.linear_probe import ProbePoints
 from stego_app.features import FeatureCache
@@ -58,12 +58,13 @@ def teach(
         progress: called as ``progress(stage, done, total)``.
 
     Raises:
-        StegoError: no image has a label that can be used, or the labels show one class only.
+        StegoError: no image has a label that can be used, the labels show one class only, or a class is called what no class can be.
     """
     labelled = dataset.labelled
     if not labelled:
         raise StegoError(f"{dataset.root}: no image has a label; expected label images of the same names, see --labels")
     space = class_space(dataset, labelled, progress)
+    called = [_class_name(dataset, name) for name in space.names]
     by_path = {sample.image: sample for sample in dataset.samples}
     features = FeatureCache.build(
         [sample.image for sample in dataset.samples],
@@ -85,7 +86,7 @@ def teach(
     column = np.full(len(space.names), -1, dtype=np.int64)
     column[present] = np.arange(len(present))
     known = torch.from_numpy(column)[labels]
-    names = [space.names[value] for value in present]
+    names = [called[value] for value in present]
     before = segmenter.model.clusters
     unlabelled = torch.from_numpy(features.sample(UNLABELLED, seed)[0])
     classifier = fit_classifier(before, tokens.float(), known, unlabelled, len(names), used, seed)
@@ -94,7 +95,7 @@ def teach(
         segmenter.model,
         clusters=clusters,
         shares=cluster_shares(clusters, features, seed),
-        edits=tuple(Rename((leaf,), name[:MAX_NAME]) for leaf, name in enumerate(names)),
+        edits=tuple(Rename((leaf,), name) for leaf, name in enumerate(names)),
         provenance={
             **segmenter.model.provenance,
             "taught": {"labelled_images": used, "classes": names, "data_fingerprint": data_fingerprint(features), "seed": seed},
@@ -104,6 +105,14 @@ def teach(
     )
     absent = tuple(name for value, name in enumerate(space.names) if value not in set(present.tolist()))
     return Taught(Segmenter(model, device=device, name=segmenter.name), used, absent, failures)
+
+
+def _class_name(dataset: Dataset, name: str) -> str:
+    """``name`` as a segmenter file can hold it."""
+    try:
+        return checked_name(name.strip()[:MAX_NAME])
+    except StegoError as error:
+        raise StegoError(f"{dataset.root}: {error}") from error
 
 
 def _labelled_points(dataset: Dataset, space: ClassSpace, features: FeatureCache, seed: int, failures: list[tuple[str, str]]) -> tuple[ProbePoints, int]:

@@ -100,6 +100,13 @@ class Video:
         if self._start + number < self.info.frames - max(2, _TOLERATED * self.info.frames):
             raise VideoError(f"{path}: ends after {self._start + number} of the {self.info.frames} frames it declares; the rest is missing or damaged")
 
+    def count(self) -> int:
+        """How many frames there are from here on; they are read for it, not decoded into pictures."""
+        number = 0
+        while self._capture.grab():
+            number += 1
+        return number
+
     def seek(self, number: int) -> None:
         """Go to frame ``number``, or near it where the file's index is poor; `frames` then counts from there."""
         self._start = number

@@ -285,3 +285,16 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(StegoError, match="cannot write the cache of descriptors"):
         store.flush()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_wider_than_jpeg_allows_is_a_picture_all_the_same(backbone: Backbone, tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 66_000, 3), dtype=np.uint8)).save(tmp_path / "wide.png")
+    embedder = Embedder(backbone, resolution=48, device="cpu", cache=tmp_path / "cache")
+    found = embedder.embed([file_loader(tmp_path / "wide.png", kind) for kind in ("resized", "re-encoded", "cropped", "flipped")])
+    assert (len(found.keys), found.failures) == (4, [])
+
+
+@pytest.mark.parametrize(("name", "said"), [("list.json", "so the numbers beside the list are called"), (".", "is a folder")])
+def test_a_list_does_not_take_the_place_of_what_lies_beside_it(name: str, said: str, settings: Callable[..., CurateSettings], tmp_path: Path) -> None:
+    with pytest.raises(StegoError, match=said):
+        run(settings(out=tmp_path / name))

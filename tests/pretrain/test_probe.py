@@ -218,8 +218,27 @@ def test_label_maps_end_to_end(labelled_folder: Path, backbone_file: Path, tmp_p
 def test_unnamed_classes_are_counted(labelled_folder: Path, backbone_file: Path, tmp_path: Path) -> None:
     (labelled_folder / "meta.json").unlink()
     report = probe(make_settings(backbone=str(backbone_file), data=labelled_folder, out=tmp_path, pictures=0, limit=2, device="cpu", cache=tmp_path / "cache"))
-    assert [entry["name"] for entry in report.scores["linear"]["per_class"]] == ["class 0", "class 1"]
+    assert [entry["name"] for entry in report.scores["linear"]["per_class"]] == ["label 0", "label 1"]
     assert report.about["train_images"] == 2
+
+
+def test_values_of_labels_that_do_not_occur_are_no_classes(labelled_folder: Path, backbone_file: Path, tmp_path: Path) -> None:
+    (labelled_folder / "meta.json").unlink()
+    for path in (labelled_folder / "labels").iterdir():
+        label = np.asarray(Image.open(path))
+        Image.fromarray(np.where(label == 1, 200, label).astype(np.uint8)).save(path)
+    report = probe(make_settings(backbone=str(backbone_file), data=labelled_folder, out=tmp_path, pictures=0, device="cpu", cache=tmp_path / "cache"))
+    assert [entry["name"] for entry in report.scores["linear"]["per_class"]] == ["label 0", "label 200"]
+    assert report.scores["k-means, Hungarian"]["miou"] > 30
+
+
+def test_a_label_of_another_size_than_its_image_is_left_out(labelled_folder: Path, backbone_file: Path, tmp_path: Path) -> None:
+    odd = sorted((labelled_folder / "labels").iterdir())[1]
+    Image.open(odd).resize((40, 64), Image.Resampling.NEAREST).save(odd)
+    settings = make_settings(backbone=str(backbone_file), data=labelled_folder, out=tmp_path, pictures=0, device="cpu", cache=tmp_path / "cache")
+    [(name, reason)] = probe(settings).failures
+    assert Path(name).stem == odd.stem
+    assert "label is 40 × 64; expected 80 × 64, the size of its image" in reason
 
 
 @pytest.mark.parametrize("kind", ["images", "labels"])

@@ -96,3 +96,13 @@ def test_nothing_to_learn_from_is_an_error(tmp_path: Path) -> None:
         open_clips([tmp_path], SHAPE)
     with pytest.raises(VideoError, match="is a folder"):
         probe_video(tmp_path)
+
+
+def test_a_clip_that_does_not_declare_its_frames_is_counted_and_its_windows_follow_one_another(tmp_path: Path) -> None:
+    path = jpeg_stream(tmp_path / "c.mjpeg", counted(42))
+    assert probe_video(path).frames == 0
+    shape = ClipShape(frames=4, fps=probe_video(path).fps / 2)
+    windows = open_clips([path], shape).windows
+    assert [window.name for window in windows] == [f"{path}#0", f"{path}#1"]
+    found = [grey_numbers(read_window(window, shape, 16)) for window in windows]
+    assert found[0] + found[1] == list(range(0, 42, 2))

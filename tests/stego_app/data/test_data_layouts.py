@@ -542,3 +542,13 @@ def test_unknown_split_names_those_that_exist(tmp_path: Path) -> None:
 
 def test_number_of_classes_in_each_layout() -> None:
     assert [len(module.CLASSES) for module in (camvid, cocostuff27, cityscapes27, potsdam3)] == [11, 27, 27, 3]
+
+
+def test_labels_inside_the_images_are_no_images_however_their_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "masks/a"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / "photos" / f"{name}.png")
+    monkeypatch.chdir(tmp_path)
+    for root, labels in (("photos", tmp_path / "photos/masks"), (tmp_path / "photos", "photos/masks"), ("photos", "photos/../photos/masks")):
+        dataset = open_dataset(Path(root), labels=Path(labels))
+        assert [sample.key for sample in dataset.samples] == ["a"]

@@ -358,6 +358,18 @@ def test_what_was_counted_with_other_labels_is_not_used(tmp_path: Path, monkeypa
     assert mended == evaluate(tmp_path, settings=OFF).as_dict()
 
 
+def test_what_was_counted_of_other_images_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stego_app.evaluation.evaluate.CHUNK", 2)
+    make_folder(tmp_path / "set", 6)
+    with pytest.raises(CutOff):
+        evaluate(tmp_path, Interrupted(at=4), OFF)
+    for image in sorted((tmp_path / "set" / "images").iterdir())[:1]:
+        Image.fromarray(np.zeros_like(np.asarray(Image.open(image)))).save(image)
+    again = ByColour()
+    evaluate(tmp_path, again, OFF)
+    assert len(again.calls) == 6
+
+
 def test_errors_are_predicted_where_the_doubted_cluster_is_the_wrong_one(tmp_path: Path) -> None:
     make_folder(tmp_path / "set", values=(0, 1, 2))
     for sample in (tmp_path / "set" / "labels").iterdir():  # the third colour is labelled as the first, or as the second

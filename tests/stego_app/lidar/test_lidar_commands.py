@@ -95,6 +95,35 @@ def test_labelling_goes_on_and_leaves_other_models_labels_alone(scans: Path, seg
         label_scans(scans, out, segmenter, classes=2, device="cpu")
 
 
+def test_a_scan_that_has_changed_is_labelled_again(segmenter: Path, tmp_path: Path) -> None:
+    drive, out = tmp_path / "drive", tmp_path / "out"
+    drive.mkdir()
+    points, intensity, _ = drawn_scan(0)
+    # An organised cloud has as many points whatever it shows: the missing ones are not a number.
+    for name, missing in (("a", slice(0, 100)), ("b", slice(100, 200))):
+        rows = np.column_stack([points, intensity]).astype("<f4")
+        rows[missing] = np.nan
+        header = f"VERSION 0.7\nFIELDS x y z intensity\nSIZE 4 4 4 4\nTYPE F F F F\nWIDTH {len(rows)}\nHEIGHT 1\nPOINTS {len(rows)}\nDATA binary\n"
+        (drive / f"{name}.pcd").write_bytes(header.encode() + rows.tobytes())
+    assert label_scans(drive, out, segmenter, device="cpu").done == 2
+    (drive / "a.pcd").write_bytes((drive / "b.pcd").read_bytes())
+    again = label_scans(drive, out, segmenter, device="cpu")
+    assert (again.done, again.kept, again.failures) == (1, 1, [])
+    assert (out / "labels" / "a.label").read_bytes() == (out / "labels" / "b.label").read_bytes()
+    assert (out / "pictures" / "a.png").read_bytes() == (out / "pictures" / "b.png").read_bytes()
+    (out / "scans.jsonl").write_bytes((out / "scans.jsonl").read_bytes()[:-5])  # a run that was killed
+    assert label_scans(drive, out, segmenter, device="cpu").kept == 1
+    assert label_scans(drive, out, segmenter, device="cpu").kept == 2
+
+
+@pytest.mark.parametrize("option", ["--limit", "--block", "--resolution", "--pictures"])
+def test_options_of_images_are_refused_for_scans(
+    option: str, scans: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "probe", backbone, scans, "--out", tmp_path / "probe", option, 3) == 2
+    assert f"{option}: means nothing to a lidar backbone, which is probed on scans; leave it out" in capsys.readouterr().err
+
+
 def test_a_request_that_is_refused_leaves_nothing_in_the_way_of_the_next(
     scans: Path, segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,3 +86,15 @@ def test_bad_labels_are_named(trained: tuple[Path, Path], tmp_path: Path, monkey
     assert told.err.strip().splitlines()[-1].startswith(f"could not read {root / 'labels' / '3.png'}: ")
     assert told.err.count("3.png") == 1
     assert Segmenter.load(out).default_classes == 2
+
+
+@pytest.mark.parametrize("names", [["", "cloud"], ["a\nb", "cloud"]])
+def test_a_class_that_cannot_be_called_so_is_named_and_nothing_is_written(
+    names: list[str], trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, plain = trained
+    (root / "meta.json").write_text(json.dumps({"classes": names}))
+    write_label(root, "2.png", 0, 1)
+    assert run(monkeypatch, "teach", plain, root, "--out", tmp_path / "taught.safetensors") == 2
+    assert f"{root}: class name {names[0]!r}: expected 1 to 80 printable characters" in capsys.readouterr().err
+    assert not (tmp_path / "taught.safetensors").exists()
