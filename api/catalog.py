@@ -8,7 +8,7 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,6 +16,7 @@ from api.model_facts import Facts, read_facts
 from api.model_folder import ModelFolder, NameTakenError, is_model_name
 from models.errors import StegoError
 from stego_app.atomic import OutputError
+from stego_app.turns import turn
 from ui.contract import SegmenterLike
 
 log = logging.getLogger("stego.models")
@@ -198,7 +199,8 @@ class Catalog:
             raise self._unknown()
         if save_as is None and name in self._segmenters:
             raise FixedModelError(f"model '{name}' is built in and cannot be changed; give 'save_as', a name for the edited one")
-        with self._only_one(f"edit {name}"):
+        # Threads of this service first, then other programs: `stego classes` takes the same turn.
+        with self._only_one(f"edit {name}"), turn(self._path(name)) if save_as is None else nullcontext():
             if expected is not None and expected != self.tag(name):
                 raise StaleEditError(f"model '{name}' was changed since; look at its classes again")
             edited = change(self.get(name))

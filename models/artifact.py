@@ -81,6 +81,8 @@ def read_header(path: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: the file is missing, not a safetensors file, or carries no header of ours.
     """
+    if path.is_dir():
+        raise ArtifactError(f"{path}: is a folder; expected a model file")
     if not path.is_file():
         raise ArtifactError(f"{path}: no such model file")
     if path.suffix.lower() in (".onnx", ".xml"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -25,34 +26,38 @@ def classes(
 
     All labels refer to the classes as listed before this command (after --undo).
     """
+    from models.backbone_sources import DEFAULT
     from stego_app.segmenter import Segmenter
+    from stego_app.turns import turn
 
-    segmenter = Segmenter.load(model, device="cpu")
     editing = bool(rename or recolour or merge or split or ignore or undo)
     target = out or Path(model)
     if out is not None and not editing:
         raise StegoError("--out writes an edited segmenter, but no edit was given; expected --rename, --recolour, --merge, --split, --ignore or --undo")
-    if editing and out is None and not target.is_file():
+    if editing and out is None and model == DEFAULT and not target.is_file():
         raise StegoError(f"--out: '{model}' is built in and cannot be changed in place; name a file for the edited segmenter")
-    segmenter = segmenter.undo(undo) if undo else segmenter
-    before = segmenter.table(count)
-    for text in merge or []:
-        segmenter = segmenter.merge([before.leaves_of(_label(part, "--merge")) for part in text.split(",")])
-    for label in split or []:
-        segmenter = segmenter.split(before.leaves_of(label))
-    for text in rename or []:
-        left, equals, name = text.partition("=")
-        if not equals:
-            raise StegoError(f"--rename {text}: expected LABEL=NAME, e.g. --rename 3=road")
-        segmenter = segmenter.rename(before.leaves_of(_label(left, "--rename")), name)
-    for text in recolour or []:
-        left, _, color = text.partition("=")
-        segmenter = segmenter.recolour(before.leaves_of(_label(left, "--recolour")), color)
-    for label in ignore or []:
-        segmenter = segmenter.ignore(before.leaves_of(label))
-    if editing:
-        segmenter.save(target)
-        typer.echo(f"wrote {target} ({len(segmenter.edits)} edits)")
+    # Between reading and writing nobody else may change the file; a service that edits it waits likewise.
+    with turn(target) if editing and target.is_file() else nullcontext():
+        segmenter = Segmenter.load(model, device="cpu")
+        if editing:
+            segmenter = segmenter.undo(undo) if undo else segmenter
+            before = segmenter.table(count)
+            for text in merge or []:
+                segmenter = segmenter.merge([before.leaves_of(_label(part, "--merge")) for part in text.split(",")])
+            for label in split or []:
+                segmenter = segmenter.split(before.leaves_of(label))
+            for text in rename or []:
+                left, equals, name = text.partition("=")
+                if not equals:
+                    raise StegoError(f"--rename {text}: expected LABEL=NAME, e.g. --rename 3=road")
+                segmenter = segmenter.rename(before.leaves_of(_label(left, "--rename")), name)
+            for text in recolour or []:
+                left, _, color = text.partition("=")
+                segmenter = segmenter.recolour(before.leaves_of(_label(left, "--recolour")), color)
+            for label in ignore or []:
+                segmenter = segmenter.ignore(before.leaves_of(label))
+            segmenter.save(target)
+            typer.echo(f"wrote {target} ({len(segmenter.edits)} edits)")
     for entry in segmenter.table(count).classes:
         red, green, blue = entry.color
         typer.echo(f"{entry.label:>4}  #{red:02x}{green:02x}{blue:02x}  {entry.share:6.1%}  {entry.name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -40,6 +41,7 @@ def name(
     from stego_app.naming.words import read_words
     from stego_app.progress import terminal_progress
     from stego_app.segmenter import Segmenter
+    from stego_app.turns import turn
 
     if (words is None) == (mapping is None):
         raise StegoError("expected either --words FILE, to choose from, or --mapping FILE, with names made by hand")
@@ -68,8 +70,12 @@ def name(
         typer.echo("nothing was written" if dry_run else "none of the words fits a class; nothing was written")
         leave_with(failures)
         return
-    renamed = rename_classes(segmenter, names, count)
-    renamed.save(target)
+    # What was looked at may take minutes, in which others may change the file: it is read again, and nobody else's turn until it is written.
+    with turn(target) if out is None else nullcontext():
+        if out is None and (current := Segmenter.load(model, device="cpu")).edits != segmenter.edits:
+            raise StegoError(f"{target}: its classes were changed by another program meanwhile ({len(current.edits)} edits); run the same command again")
+        renamed = rename_classes(segmenter, names, count)
+        renamed.save(target)
     typer.echo(f"wrote {target}: {len(names)} classes named; stego classes {quote(str(target))} --undo {len(names)} takes that back")
     leave_with(failures)
 

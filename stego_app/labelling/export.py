@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from stego_app.atomic import write_bytes
@@ -39,11 +40,23 @@ def check_formats(names: Sequence[str]) -> list[Format]:
 
 
 def export(
-    out: Path, maps: Sequence[tuple[Entry, LabelMap]], classes: Classes, asked: Sequence[Format], *, jobs: int | None, progress: Progress
+    out: Path,
+    maps: Sequence[tuple[Entry, LabelMap]],
+    classes: Classes,
+    asked: Sequence[Format],
+    *,
+    jobs: int | None,
+    progress: Progress,
+    known: Mapping[str, Entry] = MappingProxyType({}),
 ) -> tuple[Path, ...]:
     """Write ``maps`` in all formats ``asked`` for; a format that was made from just these before is left as it is.
 
     What is written depends on the label maps alone, so a run that goes on after an interruption leaves the same bytes as one that was not.
+
+    Files of images that are no longer among ``maps`` are removed from these formats, as they are left out of those that are one file.
+
+    Args:
+        known: everything that was ever done in ``out``, by image; see `Manifest.entries`.
 
     Returns:
         What was written, for people.
@@ -54,12 +67,30 @@ def export(
     state = _read_state(out / STATE)
     stamp = _stamp(maps, classes)
     items = [item for _, item in maps]
+    remove_outdated(out, [map_of(out, entry) for entry in known.values() if entry.label.endswith(".png")], items, asked)
     due = [entry for entry in asked if state.get(entry.name) != stamp or not all((out / name).is_file() for name in entry.outputs(items))]
     if not due:
         return ()
     write_all(out, items, classes, due, count=len(items), jobs=jobs, progress=progress)
     write_bytes(out / STATE, (json.dumps({**state, **{entry.name: stamp for entry in due}}, indent=1) + "\n").encode())
     return tuple(out / entry.product for entry in due)
+
+
+def map_of(out: Path, entry: Entry) -> LabelMap:
+    """The label map that ``entry`` tells of, without its image."""
+    return LabelMap(entry.image, entry.label.removeprefix("labels/").removesuffix(".png"), out / entry.label)
+
+
+def remove_outdated(out: Path, before: Sequence[LabelMap], now: Sequence[LabelMap], asked: Iterable[Format]) -> None:
+    """Remove what the formats ``asked`` hold of the maps ``before`` and not of those ``now``; nothing that was not written for an image."""
+    for entry in asked:
+        if not (out / entry.product).is_dir():
+            continue
+        # Where the file system ignores case, another spelling is the same file.
+        kept = {name.casefold() for name in entry.outputs(list(now))}
+        for name in entry.outputs(list(before)):
+            if name.casefold() not in kept:
+                (out / name).unlink(missing_ok=True)
 
 
 def any_format(name: str) -> Format:

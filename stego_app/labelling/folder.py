@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from stego_app.confidence.agreement import MissingConfidenceError
 from stego_app.formats.label_map import Classes, LabelMap
-from stego_app.labelling.export import check_formats, export
+from stego_app.formats.registry import formats
+from stego_app.labelling.export import check_formats, export, map_of, remove_outdated
 from stego_app.labelling.labeller import Engine, label_here
 from stego_app.labelling.ledger import Ledger
 from stego_app.labelling.leftovers import remove_leftovers
@@ -82,7 +83,7 @@ def label_images(
         current = run.ledger.current(plans)
     of_name = {part.name: part for plan in plans for part in run.ledger.parts(plan)}
     maps = [(entry, LabelMap(entry.image, of_name[entry.image].key, out / entry.label, of_name[entry.image].image)) for entry in current]
-    written = export(out, maps, run.classes, asked, jobs=options.jobs, progress=progress)
+    written = export(out, maps, run.classes, asked, jobs=options.jobs, progress=progress, known=run.ledger.manifest.entries)
     done = len(left) - len(run.failures)
     doubtful = tuple(run.doubtful(plans)) if options.asks_confidence else ()
     return LabelSummary(out, done, len(plans) - len(left), tuple(run.failures.items()), time.monotonic() - started, doubtful, written, tuple(run.clips))
@@ -158,6 +159,7 @@ class _Run:
             # A new neighbour of the same name gave this image's results a longer one.
             for result in filter(None, (before.label, before.overlay, before.confidence_map)):
                 (self.out / result).unlink(missing_ok=True)
+            remove_outdated(self.out, [map_of(self.out, before)], [], formats().values())
         self.progress("labelling", self._total - len(self._left), self._total)
 
     def write_lists(self, plans: Sequence[Plan]) -> None:

@@ -149,3 +149,37 @@ def test_killed_while_writing_formats_the_next_run_leaves_the_same_bytes(photos:
         product = find_format(name).product
         assert (out / product).read_bytes() == (tmp_path / "whole" / product).read_bytes()
     assert list(out.rglob("*part*")) == []
+
+
+def per_image(out: Path) -> dict[str, list[str]]:
+    """Files of the formats that keep one or two an image."""
+    return {
+        name: sorted(
+            path.relative_to(out / name).as_posix() for path in (out / name).rglob("*") if path.is_file() and path.name not in ("data.yaml", "labelmerc")
+        )
+        for name in ("yolo", "labelme", "geotiff")
+        if (out / name).is_dir()
+    }
+
+
+def test_images_that_are_gone_or_renamed_leave_nothing_in_the_folders_of_formats(photos: Path, tmp_path: Path) -> None:
+    out, asked = tmp_path / "out", settings("yolo", "labelme", "coco")
+    label_folder(photos, out, ColourSegmenter(), asked)
+    (out / "yolo" / "notes.txt").write_text("mine")
+    (photos / "deep" / "b.jpg").unlink()
+    (photos / "a.png").rename(photos / "c.png")
+    label_folder(photos, out, ColourSegmenter(), asked)
+    fresh = tmp_path / "fresh"
+    label_folder(photos, fresh, ColourSegmenter(), asked)
+    found = per_image(out)
+    assert found.pop("yolo") == ["images/c.png", "images/deep/b.png", "labels/c.txt", "labels/deep/b.txt", "notes.txt"]
+    assert found["labelme"] == per_image(fresh)["labelme"] == ["c.json", "deep/b.json"]
+
+
+def test_a_new_neighbour_of_the_same_name_leaves_nothing_of_the_old_one_in_formats(tmp_path: Path) -> None:
+    photos, out, asked = tmp_path / "photos", tmp_path / "out", settings("yolo", "labelme")
+    halves(photos / "a.jpg", RED, BLUE)
+    label_folder(photos, out, ColourSegmenter(), asked)
+    halves(photos / "a.png", RED, GREEN)
+    label_folder(photos, out, ColourSegmenter(), asked)
+    assert per_image(out) == {"yolo": ["images/a.jpg.jpg", "images/a.png.png", "labels/a.jpg.txt", "labels/a.png.txt"], "labelme": ["a.jpg.json", "a.png.json"]}

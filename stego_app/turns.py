@@ -1,0 +1,62 @@
+"""One at a time: commands and services that change the same file take turns, so that none writes over what another has just written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from stego_app.atomic import output_error
+
+
+@contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Nobody else has a turn of the file ``path`` within the block; waits for it. A process that is killed gives its turn back.
+
+    Turns are locks of a hidden file beside ``path``, which is there for their time alone: ``path`` itself is replaced whenever it is written.
+
+    Raises:
+        StegoError: the folder cannot be written to.
+    """
+    beside = path.with_name(f".{path.name}.lock")
+    try:
+        lock = _taken(beside)
+    except OSError as error:
+        raise output_error(path, error) from error
+    try:
+        yield
+    finally:
+        if lock is not None:
+            with suppress(OSError):  # before it is given back: who waits for it sees that it is gone, and takes a new one
+                beside.unlink(missing_ok=True)
+            os.close(lock)
+
+
+def _taken(beside: Path) -> int | None:
+    """The descriptor of the locked file; None where there are no locks: on Windows only the threads of one service take turns."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    while True:
+        lock = os.open(beside, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            os.close(lock)
+            if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):  # some network file systems have none
+                beside.unlink(missing_ok=True)
+                return None
+            raise
+        except BaseException:
+            os.close(lock)
+            raise
+        try:
+            if os.path.samestat(os.fstat(lock), os.stat(beside)):
+                return lock
+        except FileNotFoundError:
+            pass
+        os.close(lock)  # the one before us has removed it: this lock is nobody's
