@@ -30,7 +30,7 @@ def read_pcd(path: Path) -> Scan:
     """Fields ``x y z`` and ``intensity`` (0 where there is none); intensities above 1 are taken for 0 to 255. Points of NaN are missing returns.
 
     Raises:
-        ScanError: a damaged header, missing fields, too few bytes, or see `checked_scan`.
+        ScanError: a damaged header, missing fields or such of several numbers, too few bytes, or see `checked_scan`.
     """
     try:
         raw = path.read_bytes()
@@ -42,8 +42,11 @@ def read_pcd(path: Path) -> Scan:
     missing = [axis for axis in "xyz" if axis not in names]
     if missing:
         raise ScanError(f"{path}: no field '{missing[0]}'; expected x, y and z among FIELDS")
-    points = np.stack([table[names[axis]].astype(np.float32) for axis in "xyz"], axis=1)
     field = next((names[name] for name in _INTENSITY if name in names), None)
+    for name in (*(names[axis] for axis in "xyz"), *([] if field is None else [field])):
+        if table[name].ndim > 1:
+            raise ScanError(f"{path}: field '{name}' has {table[name].shape[1]} numbers a point (COUNT); expected one")
+    points = np.stack([table[names[axis]].astype(np.float32) for axis in "xyz"], axis=1)
     intensity: Floats = np.zeros(len(points), np.float32) if field is None else table[field].astype(np.float32)
     if len(intensity) and np.nanmax(intensity, initial=0.0) > 1:
         intensity = intensity / np.float32(255)

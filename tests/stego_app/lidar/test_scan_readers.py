@@ -195,3 +195,12 @@ def test_label_files(tmp_path: Path) -> None:
     assert [NAMES[number] if number != VOID else None for number in found] == ["road", "car", None, None, "traffic-sign"]
     with pytest.raises(ScanError, match="20 bytes; expected a uint32 for each of the 6 points"):
         read_classes(path, 6)
+
+
+@pytest.mark.parametrize(("counts", "field"), [("3 1 1 1", "x"), ("1 1 1 2", "intensity")])
+def test_a_coordinate_of_several_numbers_is_named(counts: str, field: str, tmp_path: Path) -> None:
+    width = sum(map(int, counts.split()))
+    header = f"VERSION 0.7\nFIELDS x y z intensity\nSIZE 4 4 4 4\nTYPE F F F F\nCOUNT {counts}\nWIDTH 2\nHEIGHT 1\nPOINTS 2\nDATA ascii\n"
+    (tmp_path / "a.pcd").write_text(header + 2 * (" ".join(["1"] * width) + "\n"))
+    with pytest.raises(ScanError, match=rf"a\.pcd: field '{field}' has \d numbers a point"):
+        read_scan(tmp_path / "a.pcd")
