@@ -126,7 +126,12 @@ def _ascii_rows(body: bytes, header: PcdHeader, name: str) -> npt.NDArray[np.voi
     for field in header.record.names or ():
         part = header.record[field]
         width = int(np.prod(part.shape, dtype=int))
-        table[field] = numbers[:, start : start + width].reshape(-1, *part.shape)
+        given = numbers[:, start : start + width]
+        if part.base.kind in "iu" and given.size:
+            limits = np.iinfo(part.base)
+            if not (np.isfinite(given) & (given >= limits.min) & (given <= limits.max)).all():
+                raise ScanError(f"{name}: field '{field}' holds numbers that its TYPE and SIZE cannot ({part.base.name}: {limits.min} to {limits.max})")
+        table[field] = given.reshape(-1, *part.shape)
         start += width
     return table
 

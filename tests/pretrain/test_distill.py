@@ -229,3 +229,11 @@ def test_target_views_are_averaged_on_the_students_grid(teacher: Path) -> None:
 def test_unknown_target_view_is_named(folder: Path, teacher: Path, tmp_path: Path) -> None:
     with pytest.raises(StegoError, match=r"targets\.0.*'upside-down'"):
         config(folder, teacher, tmp_path / "out.safetensors", targets=("upside-down",))
+
+
+def test_too_few_images_to_hold_one_out_are_said(folder: Path, teacher: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    distill(config(folder, teacher, tmp_path / "s.safetensors", holdout_every=50, steps=1), say=lines.append)
+    assert lines[-1].endswith("too few images for any to be held out and measured on")
+    with pytest.raises(StegoError, match="is a folder; expected a file to write"):
+        distill(config(folder, teacher, tmp_path))

@@ -204,3 +204,11 @@ def test_a_coordinate_of_several_numbers_is_named(counts: str, field: str, tmp_p
     (tmp_path / "a.pcd").write_text(header + 2 * (" ".join(["1"] * width) + "\n"))
     with pytest.raises(ScanError, match=rf"a\.pcd: field '{field}' has \d numbers a point"):
         read_scan(tmp_path / "a.pcd")
+
+
+@pytest.mark.parametrize("value", ["400", "nan", "-1"])
+def test_a_number_that_does_not_fit_its_field_is_named(value: str, tmp_path: Path) -> None:
+    header = "VERSION 0.7\nFIELDS x y z intensity\nSIZE 4 4 4 1\nTYPE F F F U\nWIDTH 2\nHEIGHT 1\nPOINTS 2\nDATA ascii\n"
+    (tmp_path / "a.pcd").write_text(f"{header}1 2 3 255\n1 2 4 {value}\n")
+    with pytest.raises(ScanError, match=r"field 'intensity' holds numbers that its TYPE and SIZE cannot \(uint8: 0 to 255\)"):
+        read_scan(tmp_path / "a.pcd")
