@@ -49,6 +49,7 @@ def learn_thresholds(copies: dict[str, Floats], nearest: Floats, given: float | 
     The pool holds copies already, unknown which, and more of them make the nearest neighbours look more alike. So
     ``strangers`` is extrapolated from the lower half of the nearest neighbours that are no copies by the threshold itself, in
     turns until it stands still: the largest of many similarities follows Gumbel's law, which two of its quantiles determine.
+    Where every image is as alike to another as copies are, strangers are taken to be alike without limit, so that the user is warned.
 
     Args:
         copies: for each kind of copy, the similarity (n,) of each with its original.
@@ -56,9 +57,13 @@ def learn_thresholds(copies: dict[str, Floats], nearest: Floats, given: float | 
         given: takes the place of ``pool``; ``evaluation`` is then at most that.
     """
     level = float(np.quantile(np.concatenate([copies[kind] for kind in SAME_PICTURE]), MISSED))
-    middle = level
+    middle = low = level
+    strangers = 1.0  # what is known where no image is less alike to its nearest than copies are: nothing tells the two apart
     for _ in range(_TURNS):
-        strangers = gumbel_quantile(nearest[nearest < middle], STRANGE)
+        below = nearest[nearest < middle]
+        if not len(below):
+            break
+        strangers = gumbel_quantile(below, STRANGE)
         low = min(strangers, level)
         middle = (low + level) / 2
     pool = middle if given is None else given

@@ -14,6 +14,7 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import nn
 
+from models.errors import StegoError
 from pretrain.batches import ViewPlan
 from pretrain.encoder import Encoder, Pooling
 from pretrain.image_material import ImageMaterial
@@ -194,7 +195,13 @@ def full_precision(tensor: torch.Tensor) -> Iterator[None]:
 
 
 def auto_prototypes(asked: int, images: int, largest: int) -> int:
-    """``asked``, or for 0 a power of two near half the number of images, from 256 to ``largest``."""
+    """``asked``, or for 0 a power of two near half the number of images, from 256 to ``largest``.
+
+    Raises:
+        StegoError: there would be one prototype.
+    """
+    if asked == 1:
+        raise StegoError("option 'prototypes': 1 tells nothing apart; expected 2 or more, or 0 to choose by the number of images")
     if asked:
         return asked
     return int(max(256, min(largest, 2 ** round(float(np.log2(max(2, images / 2)))))))

@@ -23,7 +23,7 @@ class NecoOptions(MomentumOptions):
     """``references`` patches of the batch are ordered; the views' common region is resampled to ``grid`` × ``grid`` patches; softness of both sorts."""
 
     references: int = Field(default=32, ge=2)
-    grid: int = Field(default=7, ge=1)
+    grid: int = Field(default=7, ge=1, le=64)
     student_softness: float = Field(default=0.1, gt=0)
     teacher_softness: float = Field(default=0.05, gt=0)
     smallest_crop: float = Field(default=0.25, gt=0, le=1)

@@ -253,3 +253,10 @@ def test_lists_of_images(image_folder: Path, tmp_path: Path) -> None:
         gather([f"@{listed}"])
     with pytest.raises(StegoError, match="line break"):
         list_text([Path("a\nb.png")])
+
+
+def test_copies_that_are_less_alike_than_different_images_are_doubted() -> None:
+    copies = {kind: np.full(40, -0.8, np.float32) for kind in ("resized", "re-encoded", "cropped", "flipped")}
+    found = learn_thresholds(copies, np.linspace(-0.2, 0.3, 60, dtype=np.float32))
+    assert not found.separable
+    assert found.pool == pytest.approx(-0.8)  # not lower than the copies themselves

@@ -264,6 +264,7 @@ def test_the_command_line_refuses_an_architecture_beside_a_trained_backbone(
         ({"method": "ijepa", "options": {"target_aspect": [0, 1]}}, "option of 'ijepa' 'target_aspect"),
         ({"method": "ijepa", "options": {"target_scale": [-1, 0.2]}}, "option of 'ijepa' 'target_scale"),
         ({"method": "dino", "options": {}, "ema": 0.9}, "--ema 0.9: 'dino' keeps its teacher, which is an average already"),
+        ({"method": "dino", "options": {"prototypes": 1}}, "option 'prototypes': 1 tells nothing apart"),
         ({"precision": "bf16-true"}, "--precision bf16-true: weights are trained in float32"),
         ({"out": Path()}, "--out .: is a folder; expected a file to write"),
     ],
