@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 from models.backbone import Backbone
 from models.errors import StegoError
 from stego_app.features.extract import device_of, precision_of
+from stego_app.runtime.exported import exported_tokens, is_exported
 from stego_app.runtime.extras import installed, require
 from stego_app.runtime.onnx_tokens import GraphTokens, OnnxGraph
 from stego_app.runtime.openvino_tokens import OpenVinoGraph
@@ -30,14 +32,14 @@ _NEEDS = {"onnx": (*_EXPORTER, "onnxruntime"), "openvino": (*_EXPORTER, "openvin
 
 
 def check_request(runtime: str | None, precision: str) -> None:
-    """Nothing where ``runtime`` is one of `NAMES`, or None for torch in ``precision``, and both go together.
+    """Nothing where ``runtime`` is one of `NAMES`, a file that `stego export` wrote, or None for torch in ``precision``, and both go together.
 
     Raises:
         StegoError: another name, or a precision that contradicts the runtime.
     """
-    if runtime is not None and runtime not in NAMES:
-        raise StegoError(f"runtime '{runtime}': expected {', '.join(NAMES[:-1])} or {NAMES[-1]}")
-    fixed = _PRECISIONS.get(runtime or "")
+    if runtime is not None and runtime not in NAMES and not is_exported(runtime):
+        raise StegoError(f"runtime '{runtime}': expected {', '.join(NAMES)}, or a file that `stego export` wrote (.onnx, .xml)")
+    fixed = _own_precision(runtime)
     if precision != "auto" and fixed is not None and precision != fixed:
         raise StegoError(f"precision '{precision}': runtime '{runtime}' has a precision of its own; give one of the two")
 
@@ -48,7 +50,7 @@ def runtime_device(runtime: str | None, device: str) -> torch.device:
     Raises:
         StegoError: an unknown device; a graph asked for on another device than the CPU.
     """
-    if runtime not in AS_GRAPH:
+    if runtime not in AS_GRAPH and not is_exported(runtime):
         return device_of(device)
     if device != "auto" and device_of(device).type != "cpu":
         raise StegoError(f"runtime '{runtime}' runs on the CPU, not on '{device}'; expected --device cpu, or --runtime torch")
@@ -61,7 +63,14 @@ def runtime_precision(runtime: str | None, precision: str, device: torch.device)
     Raises:
         StegoError: an unknown precision.
     """
-    return _PRECISIONS.get(runtime or "") or precision_of(precision, device)
+    return _own_precision(runtime) or precision_of(precision, device)
+
+
+def _own_precision(runtime: str | None) -> str | None:
+    """The precision of a runtime that has but one."""
+    if runtime is not None and runtime.endswith(".onnx"):
+        runtime = "onnx"
+    return _PRECISIONS.get(runtime or "")
 
 
 def available() -> list[str]:
@@ -74,7 +83,7 @@ def open_tokens(runtime: str | None, backbone: Backbone, precision: str, tell: C
     """What gives the patch tokens of ``backbone``.
 
     Args:
-        runtime: one of `NAMES`, but not `AUTO`; None for torch.
+        runtime: one of `NAMES`, but not `AUTO`; a file that `stego export` wrote; None for torch.
         backbone: on the device to use.
         precision: "fp32" or "bf16" (see `runtime_precision`); what is int8 has one of its own.
         tell: gets one line where something takes long.
@@ -82,6 +91,8 @@ def open_tokens(runtime: str | None, backbone: Backbone, precision: str, tell: C
     Raises:
         StegoError: a package is missing, or the network cannot be written as a graph, or the graph disagrees with torch.
     """
+    if runtime is not None and is_exported(runtime):
+        return exported_tokens(Path(runtime), backbone, lowered=precision == "bf16")
     if runtime not in AS_GRAPH:
         return TorchTokens(backbone, lowered=precision == "bf16")
     for package in _NEEDS[runtime]:

@@ -91,7 +91,7 @@ def test_a_missing_extra_is_one_line(model: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"runtime": "tensorrt"}, "runtime 'tensorrt': expected torch, torch-bf16, onnx, openvino, int8 or auto"),
+        ({"runtime": "tensorrt"}, "runtime 'tensorrt': expected torch, torch-bf16, onnx, openvino, int8, auto, or a file that `stego export` wrote"),
         ({"runtime": "torch", "precision": "bf16"}, "precision 'bf16': runtime 'torch' has a precision of its own"),
         ({"runtime": "onnx", "device": "meta"}, "device 'meta': expected auto, cpu, cuda or mps"),
     ],
