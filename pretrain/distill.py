@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader
 
 from models.backbone import Backbone, save_backbone
 from models.backbone_sources import load_backbone
-from models.errors import StegoError
 from pretrain.checkpoint import extra_tensors, load_checkpoint, restore_module, save_checkpoint
 from pretrain.config import DistillConfig
 from pretrain.fitting import fit
@@ -27,6 +26,7 @@ from pretrain.optimiser_state import restore_optimiser
 from pretrain.precision import training_precision
 from pretrain.student import random_student, student_of_blocks
 from pretrain.views import ImageBank, ViewDataset, ViewSchedule, gather_images
+from stego_app.atomic import refuse_folder
 from stego_app.features import precision_of
 from stego_app.progress import Progress, silent
 
@@ -54,8 +54,7 @@ def distill(config: DistillConfig, progress: Progress = silent, say: Say = print
     Raises:
         StegoError: no images, an unusable teacher, a diverging or collapsing run, or a full disk.
     """
-    if config.out.is_dir():
-        raise StegoError(f"--out {config.out}: is a folder; expected a file to write")
+    refuse_folder(config.out)
     paths, held = gather_images(config.data, config.holdout_every)
     bank = ImageBank(paths, config.cache_side, config.memory_gb * 1e9)
     teacher = load_backbone(config.teacher, config.teacher_block)

@@ -28,6 +28,7 @@ from pretrain.settings import PretrainConfig, checked
 from pretrain.state import frozen_digest, load_state, part_path, restore_module, save_state
 from pretrain.trainer import HealthWatch, Pretraining, log_values
 from pretrain.tuning import check_tune
+from stego_app.atomic import refuse_folder
 from stego_app.progress import Progress, silent
 
 Say = Callable[[str], None]
@@ -103,8 +104,7 @@ def prepare(config: PretrainConfig, progress: Progress = silent) -> Prepared:
         raise StegoError(f"--pair {config.pair}: '{config.method}' learns from one modality; only vicreg learns from two")
     if config.ema and kind.has_teacher:
         raise StegoError(f"--ema {config.ema:g}: '{config.method}' keeps its teacher, which is an average already; leave it out")
-    if config.out.is_dir():
-        raise StegoError(f"--out {config.out}: is a folder; expected a file to write")
+    refuse_folder(config.out)
     material = kind.material(config, options)
     micro = config.batch // config.accumulate
     if config.batch % config.accumulate or micro < kind.minimum:

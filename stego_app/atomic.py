@@ -62,6 +62,16 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise output_error(path, error) from error
 
 
+def refuse_folder(out: Path, example: str = "") -> None:
+    """That ``out``, which an option --out names, can be a file: asked before work that would be lost; ``example`` is a name for the message.
+
+    Raises:
+        StegoError: it is a folder.
+    """
+    if out.is_dir():
+        raise StegoError(f"--out {out}: is a folder; expected a file to write{example and f', such as {example}'}")
+
+
 def output_error(path: Path, error: OSError) -> StegoError:
     """What to tell the user about ``error`` at writing ``path``."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:

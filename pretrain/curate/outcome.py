@@ -18,7 +18,7 @@ from pretrain.curate.lists import list_text
 from pretrain.curate.retrieval import Retrieved
 from pretrain.curate.settings import CurateSettings
 from pretrain.curate.thresholds import Thresholds
-from stego_app.atomic import write_bytes
+from stego_app.atomic import refuse_folder, write_bytes
 from stego_app.progress import Progress
 
 Floats = npt.NDArray[np.float32]
@@ -128,8 +128,7 @@ def check_out(out: Path) -> None:
     Raises:
         StegoError: it is a folder, or one of the list's own companions.
     """
-    if out.is_dir():
-        raise StegoError(f"--out {out}: is a folder; expected a file to write, such as list.txt")
+    refuse_folder(out, "list.txt")
     if any(beside(out, ending) == out for ending in ENDINGS):
         raise StegoError(f"--out {out}: so the numbers beside the list are called; expected another ending, such as .txt")
 

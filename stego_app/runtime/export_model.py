@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models.artifact import read_header
+from models.artifact import is_artifact
 from models.backbone import Backbone
 from models.backbone_sources import DEFAULT, load_backbone
 from models.errors import StegoError
 from stego_app.atomic import output_error, replacing, write_bytes
 from stego_app.classes import IGNORED, class_table
 from stego_app.runtime.check import Agreement, check_images, compare, refuse_disagreement
+from stego_app.runtime.exported import SUFFIXES
 from stego_app.runtime.extras import require
 from stego_app.runtime.graph import BackboneGraph, write_graph
 from stego_app.runtime.onnx_tokens import OnnxGraph
@@ -27,7 +28,6 @@ from stego_app.runtime.segmenter_graph import SegmenterGraph
 from stego_app.segmentation import hex_color
 from stego_app.segmenter_file import SegmenterModel, default_segmenter_path, read_segmenter
 
-SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
 LAYOUT = 1
 _NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
 
@@ -110,18 +110,11 @@ def _placed(kind: str, out: Path) -> Iterator[_Place]:
 def _network(model: str) -> tuple[BackboneGraph | SegmenterGraph, dict[str, Any]]:
     """The network to export, and what is to be said about it."""
     path = default_segmenter_path() if model == DEFAULT else Path(model)
-    if model == DEFAULT or (path.suffix == ".safetensors" and _is_segmenter(path)):
+    if model == DEFAULT or (path.suffix == ".safetensors" and is_artifact(path, "segmenter")):
         segmenter = read_segmenter(path)
         return SegmenterGraph(segmenter.backbone, segmenter.clusters).eval(), {**_about(segmenter.backbone), **_about_segmenter(segmenter)}
     backbone = load_backbone(model)
     return BackboneGraph(backbone).eval(), {**_about(backbone), "kind": "backbone"}
-
-
-def _is_segmenter(path: Path) -> bool:
-    try:
-        return bool(read_header(path)["kind"] == "segmenter")
-    except StegoError:
-        return False  # a state dict of others, or nothing at all: `load_backbone` says which
 
 
 def _about(backbone: Backbone) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from stego_app.runtime.onnx_tokens import GraphTokens, OnnxGraph
 from stego_app.runtime.openvino_tokens import OpenVinoGraph
 from stego_app.runtime.tokens import PatchTokens
 
-SUFFIXES = (".onnx", ".xml")
+SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
+"""Endings of exported files, by kind."""
 
 
 def is_exported(runtime: str | None) -> bool:
     """Whether a runtime is named by a file."""
-    return runtime is not None and runtime.endswith(SUFFIXES)
+    return runtime is not None and runtime.endswith(tuple(SUFFIXES.values()))
 
 
 def exported_tokens(path: Path, backbone: Backbone, *, lowered: bool) -> PatchTokens:

@@ -345,29 +345,18 @@ def test_what_was_saved_for_other_settings_or_damaged_is_not_used(tmp_path: Path
         assert len(again.calls) == 6
 
 
-def test_what_was_counted_with_other_labels_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("changed", ["labels", "images"])
+def test_what_was_counted_of_other_files_is_not_used(changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stego_app.evaluation.evaluate.CHUNK", 2)
     make_folder(tmp_path / "set", 6)
     with pytest.raises(CutOff):
         evaluate(tmp_path, Interrupted(at=4), OFF)
-    for label in sorted((tmp_path / "set" / "labels").iterdir())[:1]:
-        Image.fromarray(np.zeros_like(np.asarray(Image.open(label)))).save(label)
+    for file in sorted((tmp_path / "set" / changed).iterdir())[:1]:
+        Image.fromarray(np.zeros_like(np.asarray(Image.open(file)))).save(file)
     again = ByColour()
     mended = evaluate(tmp_path, again, OFF).as_dict()
     assert len(again.calls) == 6
     assert mended == evaluate(tmp_path, settings=OFF).as_dict()
-
-
-def test_what_was_counted_of_other_images_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stego_app.evaluation.evaluate.CHUNK", 2)
-    make_folder(tmp_path / "set", 6)
-    with pytest.raises(CutOff):
-        evaluate(tmp_path, Interrupted(at=4), OFF)
-    for image in sorted((tmp_path / "set" / "images").iterdir())[:1]:
-        Image.fromarray(np.zeros_like(np.asarray(Image.open(image)))).save(image)
-    again = ByColour()
-    evaluate(tmp_path, again, OFF)
-    assert len(again.calls) == 6
 
 
 def test_errors_are_predicted_where_the_doubted_cluster_is_the_wrong_one(tmp_path: Path) -> None:
