@@ -7,8 +7,8 @@ import logging
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -111,6 +111,7 @@ class Catalog:
         if name in self._segmenters:
             return self._segmenters[name]
         path = self._path(name)
+        self._stamp(name, path)  # a name that nothing has gets no lock, which would be kept
         with self._only_one(name):
             stamp = self._stamp(name, path)
             with self._lock:
@@ -199,10 +200,8 @@ class Catalog:
             raise self._unknown()
         if save_as is None and name in self._segmenters:
             raise FixedModelError(f"model '{name}' is built in and cannot be changed; give 'save_as', a name for the edited one")
-        # Threads of this service first, then other programs: `stego classes` takes the same turn.
-        with self._only_one(f"edit {name}"), turn(self._path(name)) if save_as is None else nullcontext():
-            if expected is not None and expected != self.tag(name):
-                raise StaleEditError(f"model '{name}' was changed since; look at its classes again")
+        with self._changing(name) if save_as is None else nullcontext():
+            self._check_tag(name, expected)
             edited = change(self.get(name))
             if save_as is None:
                 _save(edited, self._path(name))
@@ -240,28 +239,35 @@ class Catalog:
         if name in self._given or folder.file(name).exists():
             raise NameTakenError(f"name: there is a model '{name}' already; choose another name, or remove that model first")
 
-    def rename(self, name: str, new: str) -> None:
+    def rename(self, name: str, new: str, *, expected: str | None = None) -> None:
         """Give a model of the folder another name.
 
         Raises:
             UnknownModelError: there is none of that name.
             FixedModelError: the service was started with it.
+            StaleEditError: its tag is not the ``expected`` one any more.
             NameTakenError: a model ``new`` exists.
             StegoError: the folder cannot be written to.
         """
         folder = self._need_own(name)
         self.check_free(new)
-        folder.rename(name, new)
+        with self._changing(name):
+            self._check_tag(name, expected)
+            folder.rename(name, new)
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, expected: str | None = None) -> None:
         """Remove a model of the folder.
 
         Raises:
             UnknownModelError: there is none of that name.
             FixedModelError: the service was started with it.
+            StaleEditError: its tag is not the ``expected`` one any more.
             StegoError: the folder cannot be written to.
         """
-        self._need_own(name).remove(name)
+        folder = self._need_own(name)
+        with self._changing(name):
+            self._check_tag(name, expected)
+            folder.remove(name)
 
     # Files -------------------------------------------------------------------------------------------------------
 
@@ -326,6 +332,19 @@ class Catalog:
         if name not in self._in_folder():
             raise self._unknown()
         return self._need_folder()
+
+    @contextmanager
+    def _changing(self, name: str) -> Iterator[None]:
+        """Nobody else edits, renames or removes the model within the block: an edit under way would bring back what was removed.
+
+        Threads of this service first, then other programs: `stego classes` takes the same turn.
+        """
+        with self._only_one(f"edit {name}"), turn(self._path(name)):
+            yield
+
+    def _check_tag(self, name: str, expected: str | None) -> None:
+        if expected is not None and expected != self.tag(name):
+            raise StaleEditError(f"model '{name}' was changed since; look at its classes again")
 
     def _only_one(self, key: str) -> threading.Lock:
         """A lock of this name: nobody else reads or edits that model meanwhile."""

@@ -39,19 +39,19 @@ def models_router(catalog: Catalog) -> APIRouter:
         with answering():
             return _detail(catalog, name, response)
 
-    @router.patch("/{name}", summary="Rename a model", responses={200: _TAG, **errors(400, 404, 409, 422, 500, 507)})
-    def rename_model(name: str, new: NewName, response: Response) -> ModelDetail:
+    @router.patch("/{name}", summary="Rename a model", responses={200: _TAG, **errors(400, 404, 409, 412, 422, 500, 507)})
+    def rename_model(name: str, new: NewName, response: Response, if_match: _IfMatch = None) -> ModelDetail:
         """Give a model of the models folder another name. Jobs that use it go on with it."""
         with answering():
-            catalog.rename(name, new.name)
+            catalog.rename(name, new.name, expected=_expected(if_match))
             response.headers["Location"] = f"/v1/models/{new.name}"
             return _detail(catalog, new.name, response)
 
-    @router.delete("/{name}", status_code=204, summary="Remove a model", responses=errors(404, 409, 500, 507))
-    def remove_model(name: str) -> None:
+    @router.delete("/{name}", status_code=204, summary="Remove a model", responses=errors(404, 409, 412, 422, 500, 507))
+    def remove_model(name: str, if_match: _IfMatch = None) -> None:
         """Remove a model from the models folder. Jobs that use it go on with it."""
         with answering():
-            catalog.remove(name)
+            catalog.remove(name, expected=_expected(if_match))
 
     created = {"model": ModelDetail, "description": "Saved as a new model.", **_TAG}
 
@@ -93,12 +93,16 @@ def models_router(catalog: Catalog) -> APIRouter:
 
 def _change(catalog: Catalog, name: str, edit: Callable[[SegmenterLike], SegmenterLike], save_as: str | None, if_match: str | None, response: Response) -> str:
     """Edit the model, or save it edited as another; the name it then has."""
-    expected = None if if_match in (None, "*") else str(if_match).strip('"')
-    place = catalog.edit(name, edit, save_as=save_as, expected=expected)
+    place = catalog.edit(name, edit, save_as=save_as, expected=_expected(if_match))
     if save_as is not None:
         response.status_code = 201
         response.headers["Location"] = f"/v1/models/{place}"
     return place
+
+
+def _expected(if_match: str | None) -> str | None:
+    """The tag that a model must still have; None for any."""
+    return None if if_match in (None, "*") else str(if_match).strip('"')
 
 
 def _tell_tag(catalog: Catalog, name: str, response: Response) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import threading
+import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +18,15 @@ from job_parts import write_model
 from live_server import running
 
 from api import ServiceSettings, create_app
-from api.catalog import Catalog
+from api.catalog import Catalog, UnknownModelError
 from api.jobs.settings import JobSettings
+from api.model_folder import ModelFolder
 from api.schemas import ErrorBody, ModelDetail
 from models.backbone import Backbone
 from models.errors import StegoError
 from stego_app.cli import app as command_line
 from stego_app.segmenter import Segmenter
+from ui.contract import SegmenterLike
 
 
 @pytest.fixture(scope="session")
@@ -150,6 +157,55 @@ def test_an_edit_of_what_has_changed_since_is_refused(client: httpx.Client) -> N
     assert client.post("/v1/models/fields/edits", json=body, headers={"If-Match": "*"}).status_code == 200
 
 
+def test_a_model_that_has_changed_since_is_neither_renamed_nor_removed(client: httpx.Client) -> None:
+    tag = client.get("/v1/models/fields").headers["etag"]
+    assert edit(client, "fields", {"op": "rename", "id": 0, "name": "wheat"}).status_code == 200
+    assert problem(client.patch("/v1/models/fields", json={"name": "farms"}, headers={"If-Match": tag})) == (412, "changed_since")
+    assert problem(client.delete("/v1/models/fields", headers={"If-Match": tag})) == (412, "changed_since")
+    now = client.get("/v1/models/fields").headers["etag"]
+    renamed = client.patch("/v1/models/fields", json={"name": "farms"}, headers={"If-Match": now})
+    assert renamed.status_code == 200
+    assert client.delete("/v1/models/farms", headers={"If-Match": renamed.headers["etag"]}).status_code == 204
+
+
+@pytest.mark.parametrize("meanwhile", ["remove", "rename"])
+def test_a_model_removed_or_renamed_while_it_is_edited_does_not_come_back(meanwhile: str, folder: Path) -> None:
+    catalog = Catalog({}, files={"main": folder.parent / "main.safetensors"}, folder=ModelFolder(folder))
+    change = partial(catalog.remove, "fields") if meanwhile == "remove" else partial(catalog.rename, "fields", "farms")
+    other = threading.Thread(target=change)
+
+    def slowly(segmenter: SegmenterLike) -> SegmenterLike:
+        other.start()
+        other.join(0.3)
+        return segmenter.rename(segmenter.table().leaves_of(0), "wheat")
+
+    catalog.edit("fields", slowly)
+    other.join()
+    assert catalog.names() == (["main", "streets"] if meanwhile == "remove" else ["main", "farms", "streets"])
+    if meanwhile == "rename":
+        assert catalog.get("farms").table().names[0] == "wheat"
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_names_that_are_asked_for_in_vain_are_not_remembered(folder: Path) -> None:
+    catalog = Catalog({}, files={"main": folder.parent / "main.safetensors"}, folder=ModelFolder(folder))
+
+    def ask(numbers: range) -> None:
+        for number in numbers:
+            with suppress(UnknownModelError):
+                catalog.get(f"nothing-is-called-{number:040}")
+
+    tracemalloc.start()
+    try:
+        ask(range(100))
+        before = tracemalloc.get_traced_memory()[0]
+        ask(range(100, 4000))
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] - before < 3900 * 100
+    finally:
+        tracemalloc.stop()
+
+
 def test_an_edited_model_under_a_new_name(client: httpx.Client, folder: Path) -> None:
     answer = edit(client, "main", {"op": "rename", "id": 0, "name": "sea"}, save_as="coast")
     assert (answer.status_code, answer.headers["location"], answer.json()["name"]) == (201, "/v1/models/coast", "coast")
@@ -218,8 +274,6 @@ def test_a_folder_that_may_only_be_read(client: httpx.Client, folder: Path, monk
 
 
 def test_few_of_many_are_held(folder: Path, first_model: bytes) -> None:
-    from api.model_folder import ModelFolder
-
     for number in range(6):
         (folder / f"m{number}.safetensors").write_bytes(first_model)
     loads: list[str] = []
