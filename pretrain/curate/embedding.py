@@ -101,6 +101,11 @@ def file_loader(path: Path, copy: str | None = None, seed: int = 0) -> Loader:
     return load
 
 
+def refused(name: str, reason: str) -> Loader:
+    """In place of a picture that cannot be used for this ``reason``."""
+    return lambda _known: Loaded(name, reason=reason)
+
+
 def pixel_loader(name: str, read: Callable[[], Pixels]) -> Loader:
     """Takes the picture that ``read`` gives, known by its pixels: for sources that are no files."""
 

@@ -32,23 +32,19 @@ def read_image_list(path: Path) -> list[Path]:
         StegoError: the file cannot be read, is empty, or names something that is no file.
     """
     paths = listed_paths(path)
-    for number, entry in enumerate(paths, start=1):
-        if entry.is_dir():
-            raise StegoError(f"{path}: line {number} names the folder {entry}; expected an image")
+    if folder := next((entry for entry in paths if entry.is_dir()), None):
+        raise StegoError(f"{path}: names the folder {folder}; expected images")
     return paths
 
 
 def list_text(paths: Iterable[Path]) -> bytes:
-    """A list file of ``paths`` as `read_image_list` takes it.
+    """A list file of ``paths``, all of which `fits_a_line`, as `read_image_list` takes it."""
+    return "".join(f"{path}\n" for path in paths).encode("utf-8", errors="surrogateescape")
 
-    Raises:
-        StegoError: a path that holds a line break.
-    """
-    lines = [str(path) for path in paths]
-    for line in lines:
-        if "\n" in line or "\r" in line:
-            raise StegoError(f"{line!r}: a line break in the name of a file; a list of paths cannot hold it: rename the file")
-    return "".join(f"{line}\n" for line in lines).encode("utf-8", errors="surrogateescape")
+
+def fits_a_line(path: Path) -> bool:
+    """Whether a list can hold the path: it has no line break."""
+    return not {"\n", "\r"} & set(str(path))
 
 
 def _images(source: str | Path) -> list[Path]:

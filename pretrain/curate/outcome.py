@@ -50,6 +50,7 @@ class Outcome:
         thresholds, copies, nearest: see `pretrain.curate.thresholds.learn_thresholds`.
         components: (N,) connected component of each image of the pool.
         removals: images of the pool that are left out as near-duplicates.
+        withheld: images of the curated set, where they were to be listed, that are left out since they resemble evaluation sets; ``row`` is of that set.
         chosen: the images of the pool in the list.
     """
 
@@ -63,12 +64,14 @@ class Outcome:
     nearest: Floats
     components: Indices
     removals: list[Removal]
+    withheld: list[Removal]
     chosen: Retrieved
 
     @property
     def paths(self) -> list[Path]:
         """The list: curated images first where they were asked for."""
-        curated = self.like.paths if self.settings.with_like else []
+        left_out = {removal.row for removal in self.withheld}
+        curated = [path for row, path in enumerate(self.like.paths) if row not in left_out] if self.settings.with_like else []
         return [*curated, *(self.pool.paths[row] for row in self.chosen.rows)]
 
     @property
@@ -91,15 +94,16 @@ class Outcome:
             "near-duplicates within the pool": removed["pool"],
             "near-duplicates of the curated set": removed["curated"],
             "near-duplicates of evaluation sets": removed["evaluation"],
+            "curated images like evaluation sets": len(self.withheld),
             "left": len(self.pool.paths) - len(self.removals),
             "in the list": len(self.paths),
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Numbers, ready for JSON."""
+        """Numbers, ready for JSON but for paths."""
         thresholds = self.thresholds
         return {
-            "settings": json.loads(self.settings.model_dump_json()),
+            "settings": self.settings.model_dump(),
             "method": self.method,
             "counts": self.counts(),
             "similarity": {name: round(getattr(thresholds, name), 4) for name in ("pool", "evaluation", "copies", "strangers")},
@@ -111,7 +115,9 @@ class Outcome:
         counts = self.counts()
         dropped = counts["near-duplicates within the pool"] + counts["near-duplicates of the curated set"] + counts["near-duplicates of evaluation sets"]
         unreadable = f", {counts['unreadable']} unreadable" if counts["unreadable"] else ""
-        return f"{self.settings.out}: {counts['in the list']} images of {counts['pool']} ({self.method}; {dropped} near-duplicates left out{unreadable})"
+        withheld = f", {len(self.withheld)} curated images like evaluation sets left out" if self.withheld else ""
+        what = f"{self.method}; {dropped} near-duplicates left out{unreadable}{withheld}"
+        return f"{self.settings.out}: {counts['in the list']} images of {counts['pool']} ({what})"
 
 
 ENDINGS = ("report.html", "removed.csv", "json")
@@ -153,8 +159,9 @@ def _table(outcome: Outcome) -> bytes:
     buffer = StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["image", "because", "of", "similarity"])
-    for removal in outcome.removals:
-        writer.writerow([outcome.pool.paths[removal.row], f"like the {removal.of}", outcome.other(removal), f"{removal.similarity:.4f}"])
+    for part, removals in ((outcome.pool, outcome.removals), (outcome.like, outcome.withheld)):
+        for removal in removals:
+            writer.writerow([part.paths[removal.row], f"like the {removal.of}", outcome.other(removal), f"{removal.similarity:.4f}"])
     for name, reason in outcome.failures:
         writer.writerow([name, reason, "", ""])
     return buffer.getvalue().encode("utf-8", errors="surrogateescape")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -40,8 +40,9 @@ def report_page(outcome: Outcome, progress: Progress) -> str:
         ("Images", table(("", "images"), outcome.counts().items())),
         ("From which similarity two images are one", _similarity(outcome)),
         ("Near-duplicates within the pool", _groups(outcome, by_set["pool"], progress)),
-        ("Near-duplicates of evaluation sets", _removed(outcome, by_set["evaluation"], "evaluation image", progress)),
-        ("Near-duplicates of the curated set", _removed(outcome, by_set["curated"], "curated image", progress)),
+        ("Near-duplicates of evaluation sets", _removed(outcome, by_set["evaluation"], "evaluation image", outcome.pool.paths, progress)),
+        ("Curated images that resemble evaluation sets", _removed(outcome, outcome.withheld, "evaluation image", outcome.like.paths, progress)),
+        ("Near-duplicates of the curated set", _removed(outcome, by_set["curated"], "curated image", outcome.pool.paths, progress)),
         ("Chosen", _chosen(outcome, progress)),
         ("Files that could not be read", findings([f"{name}: {reason}" for name, reason in outcome.failures[:50]], warning=True)),
     ]
@@ -100,12 +101,13 @@ def _groups(outcome: Outcome, removals: list[Removal], progress: Progress) -> st
     return _counted(len(shown), len(groups), "groups, the least and the most alike first") + "".join(parts)
 
 
-def _removed(outcome: Outcome, removals: list[Removal], kind: str, progress: Progress) -> str:
+def _removed(outcome: Outcome, removals: list[Removal], kind: str, paths: Sequence[Path], progress: Progress) -> str:
+    """Removed images among ``paths``, each beside the image of the other ``kind`` that it resembles, the most doubtful first."""
     shown = _both_ends(sorted(removals, key=lambda removal: removal.similarity), outcome.settings.shown)
     parts = []
     for number, removal in enumerate(shown, start=1):
         other = outcome.other(removal)
-        own = outcome.pool.paths[removal.row]
+        own = paths[removal.row]
         parts.append(_row([(f"{kind}: {_name(other)}", other), (f"left out, {removal.similarity:.3f}: {_name(own)}", own)], 0))
         progress(f"report, {kind}s", number, len(shown))
     return _counted(len(shown), len(removals), "images, the least and the most alike first") + f"<div class=pairs>{''.join(parts)}</div>" if removals else ""

@@ -13,9 +13,9 @@ from models.backbone_sources import load_backbone
 from models.errors import StegoError
 from pretrain.curate.copies import KINDS
 from pretrain.curate.duplicates import NEIGHBOURS, Removal, against_set, components, pairs_above, representatives, within_pool
-from pretrain.curate.embedding import Embedder, file_loader
+from pretrain.curate.embedding import Embedder, file_loader, refused
 from pretrain.curate.hierarchy import balanced_sample, build_hierarchy, default_levels
-from pretrain.curate.lists import gather
+from pretrain.curate.lists import fits_a_line, gather
 from pretrain.curate.neighbours import most_similar
 from pretrain.curate.outcome import ImageSet, Outcome, check_out, write_outcome
 from pretrain.curate.retrieval import Retrieved, nearest_to_each, sample_of_clusters
@@ -31,6 +31,7 @@ Say = Callable[[str], None]
 FEWEST = 10
 """Images that a pool must have for copies to be told from different images."""
 COPY_COMPONENTS, CONCEPT_COMPONENTS = 128, 256
+_UNLISTED = "a line break in its name, which a list of paths cannot hold; rename the file"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def curate(settings: CurateSettings, progress: Progress = silent, say: Say = pri
     embedder = Embedder(backbone, resolution=settings.resolution, device=settings.device, batch_size=settings.batch_size, cache=settings.cache)
     say(f"{len(pool_paths)} images in the pool, {len(like_paths)} curated, {len(not_like_paths)} of evaluation sets")
     pool = _embed(embedder, pool_paths, "pool", progress)
-    like, not_like = (_embed(embedder, paths, name, progress) for paths, name in ((like_paths, "curated set"), (not_like_paths, "evaluation sets")))
+    like = _embed(embedder, like_paths, "curated set", progress, listed=settings.with_like)
+    not_like = _embed(embedder, not_like_paths, "evaluation sets", progress, listed=False)
     if len(pool.paths) < FEWEST:
         raise StegoError(f"pool: {len(pool.paths)} readable images; expected at least {FEWEST}, to tell copies from different images")
 
@@ -72,15 +74,18 @@ def curate(settings: CurateSettings, progress: Progress = silent, say: Say = pri
     removals, labels = _removals(copies, similarities, neighbours, pool.quality(), thresholds, settings)
     kept = np.setdiff1d(np.arange(len(pool.paths)), [removal.row for removal in removals])
     retrieved = _chosen(method, embedder, (pool, like), kept, settings, say)
-    outcome = Outcome(settings, method, pool, like, not_like, thresholds, probed, nearest, labels, removals, retrieved)
+    withheld = _like_evaluation(copies, thresholds) if settings.with_like else []
+    outcome = Outcome(settings, method, pool, like, not_like, thresholds, probed, nearest, labels, removals, withheld, retrieved)
     write_outcome(outcome, progress)
     return outcome
 
 
-def _embed(embedder: Embedder, paths: Sequence[Path], name: str, progress: Progress) -> ImageSet:
+def _embed(embedder: Embedder, paths: Sequence[Path], name: str, progress: Progress, *, listed: bool = True) -> ImageSet:
+    """The images at ``paths``; ``listed``: whether the list may come to hold them."""
     if not paths:
         return ImageSet(name, [], [], np.zeros((0, 3), np.int64), [])
-    embedded = embedder.embed([file_loader(path) for path in paths], progress, f"descriptors of the {name}")
+    loaders = [file_loader(path) if fits_a_line(path) or not listed else refused(str(path), _UNLISTED) for path in paths]
+    embedded = embedder.embed(loaders, progress, f"descriptors of the {name}")
     if not embedded.keys:
         name, reason = embedded.failures[0]
         raise StegoError(f"{name}: {reason}; none of {len(paths)} images of this set can be read")
@@ -134,6 +139,13 @@ def _removals(
     for removal in reasons:
         first.setdefault(removal.row, removal)
     return [first[row] for row in sorted(first)], labels
+
+
+def _like_evaluation(space: _Space, thresholds: Thresholds) -> list[Removal]:
+    """Images of the curated set that resemble evaluation sets, each judged by itself."""
+    if not len(space.not_like):
+        return []
+    return against_set(*most_similar(space.like, space.not_like, 1), np.arange(len(space.like)), thresholds.evaluation, "evaluation")
 
 
 def _chosen(method: str, embedder: Embedder, sets: tuple[ImageSet, ImageSet], kept: Indices, settings: CurateSettings, say: Say) -> Retrieved:

@@ -15,6 +15,14 @@ SMALL_SET = 100
 
 Method = Literal["auto", "nearest", "clusters", "balanced", "all"]
 
+_BELONGS_TO: dict[str, tuple[Method, ...]] = {
+    "nearest": ("nearest",),
+    "per_cluster": ("clusters",),
+    "clusters": ("clusters",),
+    "images": ("nearest", "clusters", "balanced"),
+}
+"""The methods that a setting means something to."""
+
 
 class CurateSettings(BaseModel):
     """What to make of which images.
@@ -33,7 +41,7 @@ class CurateSettings(BaseModel):
         clusters: of the pool; the square root of its size if None.
         images: at most so many in the list.
         keep_duplicates: leave near-duplicates within the pool in.
-        with_like: begin the list with the curated images themselves.
+        with_like: begin the list with the curated images themselves, but for those that resemble ``not_like``.
         similarity: from which two images are near-duplicates; learnt from the pool if None.
         backbone: a name or path, as `models.backbone_sources.load_backbone` takes it.
         resolution: side in pixels at which images are looked at.
@@ -69,17 +77,25 @@ class CurateSettings(BaseModel):
         """The method that "auto" stands for, given the number of ``curated`` images.
 
         Raises:
-            StegoError: a method that lacks what it needs.
+            StegoError: a method that lacks what it needs, or an option that means nothing to it.
         """
-        if self.method == "auto":
-            if curated:
-                return "nearest" if curated >= SMALL_SET else "clusters"
-            return "balanced" if self.images else "all"
-        if self.method in ("nearest", "clusters") and not curated:
-            raise StegoError(f"--method {self.method}: needs a curated set; give one with --like")
-        if self.method == "balanced" and self.images is None:
+        if self.with_like and not curated:
+            raise StegoError("--with-like: needs a curated set; give one with --like")
+        method = self._of_auto(curated) if self.method == "auto" else self.method
+        if method in ("nearest", "clusters") and not curated:
+            raise StegoError(f"--method {method}: needs a curated set; give one with --like")
+        if method == "balanced" and self.images is None:
             raise StegoError("--method balanced: needs the number of images wanted; give it with --images")
-        return self.method
+        for name, methods in _BELONGS_TO.items():
+            if name in self.model_fields_set and getattr(self, name) is not None and method not in methods:
+                owners = " or ".join(filter(None, (", ".join(methods[:-1]), methods[-1])))
+                raise StegoError(f"--{name.replace('_', '-')}: means nothing to --method {method}; it belongs to {owners}")
+        return method
+
+    def _of_auto(self, curated: int) -> Method:
+        if curated:
+            return "nearest" if curated >= SMALL_SET else "clusters"
+        return "balanced" if self.images else "all"
 
 
 def make_settings(**fields: Any) -> CurateSettings:

@@ -16,6 +16,9 @@ MISSED = 0.02
 STRANGE = 0.99
 """Share of images whose nearest different image is expected below ``strangers``."""
 
+ALIKE = 1 - 1e-5
+"""What the inner product of a unit vector with itself reaches, whatever its rounding: the highest similarity that may be asked for."""
+
 _TURNS = 10
 
 
@@ -54,7 +57,7 @@ def learn_thresholds(copies: dict[str, Floats], nearest: Floats, given: float | 
     Args:
         copies: for each kind of copy, the similarity (n,) of each with its original.
         nearest: (N,) similarity of each image of the pool with its nearest other.
-        given: takes the place of ``pool``; ``evaluation`` is then at most that.
+        given: takes the place of ``pool``, up to `ALIKE`; ``evaluation`` is then at most that.
     """
     level = float(np.quantile(np.concatenate([copies[kind] for kind in SAME_PICTURE]), MISSED))
     middle = low = level
@@ -66,7 +69,7 @@ def learn_thresholds(copies: dict[str, Floats], nearest: Floats, given: float | 
         strangers = gumbel_quantile(below, STRANGE)
         low = min(strangers, level)
         middle = (low + level) / 2
-    pool = middle if given is None else given
+    pool = min(middle if given is None else given, ALIKE)
     evaluation = min(pool, low + (level - low) / 4)
     found = {kind: float((values >= pool).mean()) for kind, values in copies.items()}
     return Thresholds(pool, evaluation, level, strangers, found)

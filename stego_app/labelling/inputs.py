@@ -107,8 +107,9 @@ def listed_paths(file: Path) -> list[Path]:
         StegoError: the file cannot be read, or names nothing.
     """
     try:
-        # Bytes that are no UTF-8 may well be the name of a file. Editors on Windows begin a file with a mark of its encoding.
-        lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+        # Bytes that are no UTF-8 may well be the name of a file. Editors on Windows begin a file with a mark of its encoding. Lines end as in any text file:
+        # str.splitlines would also cut names at characters such as U+2028.
+        lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
     except OSError as error:
         raise StegoError(f"{file}: the list cannot be read ({error.strerror or error})") from error
     paths = [Path(line) for line in lines if line.strip()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,68 @@ def test_nothing_that_resembles_an_evaluation_set_is_taken(settings: Callable[..
     assert "evaluation image: " in (tmp_path / "list.report.html").read_text()
 
 
+def test_curated_images_that_resemble_an_evaluation_set_are_not_listed_either(settings: Callable[..., CurateSettings], pool: Path, tmp_path: Path) -> None:
+    like = (str(pool / "08.png"), str(pool / "35.png"), str(pool / "36.png"))
+    outcome = run(settings(like=like, not_like=(str(pool / "35.png"),), method="nearest", with_like=True))
+    assert [path.name for path in outcome.paths[:2]] == ["08.png", "36.png"]
+    assert "35.png" not in names(outcome)
+    assert outcome.counts()["curated images like evaluation sets"] == 1
+    rows = [row for row in csv.DictReader((tmp_path / "list.removed.csv").open()) if row["image"] == str(pool / "35.png")]
+    assert [(row["because"], row["of"]) for row in rows] == [("like the evaluation", str(pool / "35.png"))] * 2  # once of the pool, once of the curated set
+    assert str(outcome).endswith("1 curated images like evaluation sets left out)")
+
+
+def test_the_same_picture_is_found_at_any_similarity(settings: Callable[..., CurateSettings], pool: Path, tmp_path: Path) -> None:
+    twice = tmp_path / "twice"
+    twice.mkdir()
+    for path in pool.glob("[0-3]*.png"):
+        (twice / f"again {path.name}").write_bytes(path.read_bytes())
+    outcome = run(settings(pool=(str(pool), str(twice)), similarity=1.0))
+    assert len(outcome.removals) == 41  # forty copied files, and one that the pool had already
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"with_like": True}, "--with-like: needs a curated set"),
+        ({"nearest": 4}, "--nearest: means nothing to --method all; it belongs to nearest"),
+        ({"per_cluster": 4, "images": 12}, "--per-cluster: means nothing to --method balanced; it belongs to clusters"),
+        ({"method": "all", "images": 12}, "--images: means nothing to --method all; it belongs to nearest, clusters or balanced"),
+        ({"method": "clusters", "nearest": 4, "like": True}, "--nearest: means nothing to --method clusters"),
+    ],
+)
+def test_options_that_mean_nothing_to_the_method_are_refused(
+    given: dict[str, object], said: str, settings: Callable[..., CurateSettings], curated: Path
+) -> None:
+    if "like" in given:
+        given = {**given, "like": (str(curated),)}
+    with pytest.raises(StegoError, match=said):
+        run(settings(**given))
+
+
+def test_options_have_the_values_that_help_names() -> None:
+    text = CliRunner().invoke(app, ["curate", "--help"], env={"COLUMNS": "200"}).output
+    defaults = CurateSettings(pool=("a",), out=Path("b"))
+    assert f"{defaults.nearest} if not given" in text
+    assert f"{defaults.per_cluster} if not given" in text
+
+
+def test_names_need_not_be_text_and_one_that_no_list_can_hold_costs_that_image_alone(
+    settings: Callable[..., CurateSettings], pool: Path, tmp_path: Path
+) -> None:
+    odd = tmp_path / os.fsdecode(b"pool \xff, \xc3\xa4")
+    odd.mkdir()
+    for path in list(pool.glob("1*.png")):
+        (odd / f"a \u2028 {path.name}").write_bytes(path.read_bytes())
+    (odd / "two\nlines.png").write_bytes((pool / "20.png").read_bytes())
+    out = tmp_path / os.fsdecode(b"list \xff.txt")
+    outcome = run(settings(pool=(str(odd),), out=out))
+    assert read_image_list(out) == outcome.paths
+    assert len(outcome.paths) == 10
+    assert [reason for _, reason in outcome.failures] == ["a line break in its name, which a list of paths cannot hold; rename the file"]
+    assert run(settings(pool=(f"@{out}",), out=tmp_path / "again.txt")).paths == outcome.paths
+
+
 @pytest.fixture
 def curated(tmp_path: Path) -> Path:
     root = tmp_path / "curated"
@@ -129,13 +192,14 @@ def curated(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("method", ["nearest", "clusters"])
 def test_images_like_a_curated_set_are_found(settings: Callable[..., CurateSettings], curated: Path, tmp_path: Path, method: str) -> None:
-    outcome = run(settings(like=(str(curated),), method=method, nearest=3, per_cluster=5, clusters=4))
+    sizes = {"nearest": {"nearest": 3}, "clusters": {"per_cluster": 5, "clusters": 4}}[method]
+    outcome = run(settings(like=(str(curated),), method=method, **sizes))
     reddish = {f"{number}.png" for number in range(30, 40)}
     assert len(names(outcome) & reddish) / len(outcome.paths) > 0.7  # a quarter of the pool
     assert len(outcome.chosen.queries) == len(outcome.paths) <= 15
     page = (tmp_path / "list.report.html").read_text()
     assert "curated: " in page
-    both = run(settings(like=(str(curated),), method=method, nearest=3, per_cluster=5, clusters=4, with_like=True))
+    both = run(settings(like=(str(curated),), method=method, **sizes, with_like=True))
     assert [path.parent.name for path in both.paths[:3]] == ["curated"] * 3
     assert both.paths[3:] == outcome.paths
 

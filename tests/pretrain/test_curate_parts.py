@@ -17,7 +17,7 @@ from pretrain.curate.copies import KINDS, make_copy
 from pretrain.curate.duplicates import against_set, components, pairs_above, representatives, within_pool
 from pretrain.curate.hierarchy import balanced_sample, build_hierarchy, default_levels, even_quotas
 from pretrain.curate.kmeans import assign, kmeans
-from pretrain.curate.lists import gather, list_text, read_image_list
+from pretrain.curate.lists import fits_a_line, gather, list_text, read_image_list
 from pretrain.curate.neighbours import most_similar
 from pretrain.curate.retrieval import nearest_to_each, sample_of_clusters
 from pretrain.curate.thresholds import gumbel_quantile, learn_thresholds
@@ -249,10 +249,14 @@ def test_lists_of_images(image_folder: Path, tmp_path: Path) -> None:
         with pytest.raises(StegoError, match=message):
             gather([source])
     listed.write_text(f"{image_folder}\n")
-    with pytest.raises(StegoError, match="line 1 names the folder"):
+    with pytest.raises(StegoError, match="names the folder"):
         gather([f"@{listed}"])
-    with pytest.raises(StegoError, match="line break"):
-        list_text([Path("a\nb.png")])
+    odd = [Path("/a/b\u2028c\x0bd.png"), Path("/a/ e .png")]
+    listed.write_bytes(list_text(odd))
+    assert read_image_list(listed) == odd
+    listed.write_bytes(b"\xef\xbb\xbf/a/b.png\r\n\r\n/a/c.png")
+    assert read_image_list(listed) == [Path("/a/b.png"), Path("/a/c.png")]
+    assert [fits_a_line(Path(name)) for name in ("a b.png", "a\nb.png", "a\rb.png")] == [True, False, False]
 
 
 def test_copies_that_are_less_alike_than_different_images_are_doubted() -> None:
