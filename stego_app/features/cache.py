@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -25,6 +25,8 @@ from stego_app.progress import Progress
 from stego_app.read_ahead import read_ahead
 
 SHARD_BYTES = 32_000_000
+_OPEN_SHARDS = 32
+"""Shards that a cache holds open: each takes one of the files that a process may open, of which macOS gives 256."""
 _STORE_VERSION = 1
 
 
@@ -61,7 +63,7 @@ class FeatureCache:
         self.failures = list(failures)
         self.dim = dim
         self.computed = computed
-        self._shards: dict[Path, Shard] = {}
+        self._shard = lru_cache(_OPEN_SHARDS)(_opened)
         self._pooled: npt.NDArray[np.float32] | None = None
 
     @classmethod
@@ -131,7 +133,12 @@ class FeatureCache:
     def pooled(self) -> npt.NDArray[np.float32]:
         """One unit vector an entry, (N, C): the normalised mean of its unit tokens."""
         if self._pooled is None:
-            self._pooled = np.stack([self._shard(entry.shard).pooled[entry.row] for entry in self._entries])
+            self._pooled = np.empty((len(self), self.dim), np.float32)
+            by_shard: dict[Path, list[int]] = {}
+            for index, entry in enumerate(self._entries):
+                by_shard.setdefault(entry.shard, []).append(index)
+            for path, indices in by_shard.items():
+                self._pooled[indices] = self._shard(path).pooled[[self._entries[index].row for index in indices]]
         return self._pooled
 
     def sample(self, n_tokens: int, seed: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
@@ -156,14 +163,6 @@ class FeatureCache:
     def subset(self, indices: Sequence[int]) -> FeatureCache:
         """A view of the entries ``indices``, in that order."""
         return FeatureCache([self._entries[i] for i in indices], [self.paths[i] for i in indices], [], self.dim, 0)
-
-    def _shard(self, path: Path) -> Shard:
-        if path not in self._shards:
-            try:
-                self._shards[path] = Shard(path)
-            except (OSError, ValueError, KeyError) as error:
-                raise StegoError(f"{path}: the feature cache was removed or damaged while in use ({error}); run again to compute it anew") from error
-        return self._shards[path]
 
 
 class _Builder:
@@ -250,6 +249,13 @@ class _Builder:
         self.computed += len(batch)
         if sum(block.tokens.nbytes for block in self._blocks) >= SHARD_BYTES:
             self.flush()
+
+
+def _opened(path: Path) -> Shard:
+    try:
+        return Shard(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise StegoError(f"{path}: the feature cache was removed or damaged while in use ({error}); run again to compute it anew") from error
 
 
 def _block(key: str, feature: torch.Tensor) -> Block:

@@ -59,8 +59,9 @@ class Shard:
 
     def __init__(self, path: Path) -> None:
         header, offset = _header(path)
-        self.tokens: npt.NDArray[np.float16] = _mapped(path, header["tokens"], offset, np.float16)
-        self.pooled: npt.NDArray[np.float32] = _mapped(path, header["pooled"], offset, np.float32)
+        data = np.memmap(path, dtype=np.uint8, mode="r", offset=offset)
+        self.tokens: npt.NDArray[np.float16] = _part(data, header["tokens"], np.float16)
+        self.pooled: npt.NDArray[np.float32] = _part(data, header["pooled"], np.float32)
 
 
 def write_shard(folder: Path, name: str, blocks: Sequence[Block]) -> Path:
@@ -113,6 +114,6 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-def _mapped(path: Path, described: dict[str, Any], offset: int, dtype: type[np.generic]) -> npt.NDArray[Any]:
-    shape = tuple(described["shape"])
-    return np.memmap(path, dtype=dtype, mode="r", offset=offset + described["data_offsets"][0], shape=shape)
+def _part(data: npt.NDArray[np.uint8], described: dict[str, Any], dtype: type[np.generic]) -> npt.NDArray[Any]:
+    begin, end = described["data_offsets"]
+    return data[begin:end].view(dtype).reshape(described["shape"])

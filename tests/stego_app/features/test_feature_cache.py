@@ -63,6 +63,22 @@ def test_tokens_stay_on_disk_and_cannot_be_changed(image_folder: Path, tiny_back
         tokens[0, 0] = 0
 
 
+def test_a_store_may_have_more_shards_than_a_process_may_open_files(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    tokens = random.standard_normal((300, 4, 8)).astype(np.float16)
+    for number, part in enumerate(tokens):
+        shards.write_shard(tmp_path, f"{number:03}", [shards.Block(str(number), 2, 2, part, np.full(8, number, np.float32))])
+    kept = shards.read_entries(tmp_path)
+    order = random.permutation(300)
+    cache = FeatureCache([kept[str(number)] for number in order], [tmp_path / str(number) for number in order], [], 8, 0)
+    before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    assert sum(bool((cache.tokens(place) == tokens[number]).all()) for place, number in enumerate(order)) == 300
+    assert cache.pooled[:, 0].tolist() == order.tolist()
+    assert len(cache.sample(1_200, 0)[0]) == 1_200
+    if sys.platform == "linux":
+        assert len(os.listdir("/proc/self/fd")) - before <= 64  # macOS gives a process 256
+
+
 def test_renamed_images_are_not_computed_again(image_folder: Path, tiny_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = build(images_of(image_folder), tiny_backbone, tmp_path / "cache")
     for number, path in enumerate(reversed(images_of(image_folder))):
