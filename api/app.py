@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -41,6 +42,8 @@ from stego_app.crf import CrfPool
 from stego_app.crf.pool import check_processes
 from ui.contract import SegmenterLike
 
+_IMAGE_PATHS = ("/v1/segment", "/predict", "/setup", "/webhook", "/label-studio", "/xanylabeling")
+_TEXT_BYTES = 2_000_000  # of all other bodies: edits, words, the page's own events
 _DESCRIPTION = "Unsupervised semantic segmentation: an image in, classes out that mean the same in every image."
 
 
@@ -97,12 +100,19 @@ def create_app(settings: ServiceSettings | None = None, segmenters: Mapping[str,
 
         mount_page(app, settings, catalog, worker)
     # The layers, from the inside: the one added last is met first.
-    archive = BodyRule(settings.jobs.archive_bytes, settings.jobs.archive_timeout, field="images")
-    app.add_middleware(BodyLimit, rule=BodyRule(settings.max_bytes, settings.upload_timeout), rules={"/v1/jobs": archive, "/v1/fit": archive})
+    app.add_middleware(BodyLimit, rule=BodyRule(_TEXT_BYTES, settings.upload_timeout, field="body"), rules=_body_rules(settings))
     install_security(app, settings)
     app.add_middleware(XAnyLabelingPaths)
     app.add_middleware(RequestContext, stopping=stopping.begun, answered=metrics.answered)
     return app
+
+
+def _body_rules(settings: ServiceSettings) -> dict[str, BodyRule]:
+    """What a body may be where images are sent."""
+    image = BodyRule(settings.max_bytes, settings.upload_timeout)
+    archive = BodyRule(settings.jobs.archive_bytes, settings.jobs.archive_timeout, field="images")
+    # The page sends the photos of a folder together; Gradio, which writes them to disk as they come, holds each to `max_bytes`.
+    return {**dict.fromkeys(_IMAGE_PATHS, image), "/v1/jobs": archive, "/v1/fit": archive, "/gradio_api/upload": replace(archive, field="files")}
 
 
 def make_engine(settings: ServiceSettings, metrics: Metrics) -> Engine:

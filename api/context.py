@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -92,6 +93,8 @@ class RequestContext:
                 await self._app(scope, receive, decorated)
             else:
                 await self._until_stopping(self._app(scope, receive, decorated))
+        except ClientDisconnect:  # in the midst of its body: nobody is there to be answered
+            status = CLIENT_LEFT
         except Exception:
             error_log.exception("request %s failed", request_id)
             if not status:

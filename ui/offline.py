@@ -1,4 +1,4 @@
-"""Keeps Gradio at home: no telemetry, no version check, nothing fetched or read for a client. Imported before Gradio."""
+"""Keeps Gradio at home: no telemetry, no version check, nothing fetched or read for a client, no half of an upload kept. Imported before Gradio."""
 
 from __future__ import annotations
 
@@ -15,8 +15,26 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["GRADIO_SHARE"] = "False"
 
 import gradio as gr
+from gradio import route_utils
 
 _DEEPEST = 20  # levels of a client's JSON that are looked into; no component nests as deep
+
+
+class WholeUploads(route_utils.GradioMultiPartParser):  # type: ignore[misc]  # as below
+    """Gradio's reader of uploads, less what it leaves on the disk where one is broken off, too large or too slow."""
+
+    async def parse(self) -> Any:
+        """The form, its files on the disk."""
+        try:
+            return await super().parse()
+        except BaseException:
+            for file in self._files_to_close_on_error:
+                file.close()
+                Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+route_utils.GradioMultiPartParser = WholeUploads
 
 
 class LocalBlocks(gr.Blocks):  # type: ignore[misc]  # Gradio is followed as untyped

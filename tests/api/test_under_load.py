@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 from fake_segmenter import FakeSegmenter
 from live_server import running
 from sample_photo import photo
@@ -101,12 +103,19 @@ def test_clients_that_leave_give_up_their_place() -> None:
         assert gate.entered == 1
 
 
-def test_a_client_that_leaves_in_the_middle_of_its_upload(url: str) -> None:
-    host, port = url.removeprefix("http://").split(":")
-    for _ in range(5):
-        with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(b"POST /v1/segment HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nabc")
-    assert post(url).status_code == 200
+FORM = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_upload_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    beginnings = {"image/png": b"abc", "multipart/form-data; boundary=x": FORM + b"abc", "application/json": b'{"image": "'}
+    with running(create_app(ServiceSettings(ui=False), {"default": FakeSegmenter()})) as url:
+        host, port = url.removeprefix("http://").split(":")
+        for kind, begun in beginnings.items():
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall(b"POST /v1/segment HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 1000\r\n\r\n" % kind.encode() + begun)
+        assert post(url).status_code == 200
+        wait_until(lambda: 'route="/v1/segment",status="499"} 3.0' in httpx.get(f"{url}/metrics").text)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_forty_requests_at_once_get_what_one_gets() -> None:

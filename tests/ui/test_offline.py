@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import socket
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import pytest
 from sample_photo import photo
 
 from models.errors import StegoError
-from ui.offline import check_paths, uploaded
+from ui.offline import check_paths, private_files, uploaded
 
 FILE = {"_type": "gradio.FileData"}
 
@@ -109,6 +112,30 @@ def test_bodies_to_the_page_are_limited_too(page_url: str) -> None:
     large = httpx.post(f"{page_url}/gradio_api/upload", files={"files": ("a.png", b"x" * 2_040_000, "image/png")})
     assert large.status_code == 413
     assert httpx.get(f"{page_url}/health").status_code == 200
+
+
+def test_photos_of_one_visit_are_limited_each_not_together(page_url: str) -> None:
+    photos = [("files", (f"{number}.png", b"x" * 900_000, "image/png")) for number in range(6)]
+    answer = httpx.post(f"{page_url}/gradio_api/upload", files=photos)
+    assert (answer.status_code, len(answer.json())) == (200, 6)
+
+
+def test_an_upload_that_is_broken_off_leaves_nothing(page_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    uploads = private_files()
+    before = set(uploads.iterdir())
+    host, port = page_url.removeprefix("http://").split(":")
+    head = b"POST /gradio_api/upload HTTP/1.1\r\nHost: %s\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 900000\r\n\r\n" % host.encode()
+    begun = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n' + b"x" * 300_000
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(head + begun)
+        deadline = time.monotonic() + 20
+        while set(uploads.iterdir()) == before:
+            assert time.monotonic() < deadline, "nothing has arrived"
+            time.sleep(0.01)
+    while set(uploads.iterdir()) != before:
+        assert time.monotonic() < deadline, "something is left"
+        time.sleep(0.01)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_the_page_and_the_service_share_the_root(page_url: str) -> None:
