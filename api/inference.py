@@ -15,7 +15,7 @@ from api.errors import ApiError
 from api.metrics import Metrics
 from api.options import SegmentOptions
 from api.security.fetch import Fetcher, FetchError
-from api.segmenting import Job, Segmented, pixels_of, segment
+from api.segmenting import Job, Segmented, segment
 from api.settings import ServiceSettings
 from api.upload import check_bytes, check_header
 from api.worker import BusyError, InferenceWorker, TooSlowError
@@ -61,8 +61,8 @@ class Inference:
             message = f"classes: {options.classes} is more than this model's {segmenter.max_classes}; expected 1 to {segmenter.max_classes}"
             raise ApiError(422, "invalid_option", message, field="classes")
         check_bytes(image, self.settings.max_bytes, field)
-        check_header(image, self.settings.max_pixels, field)
-        return Job(image, segmenter, name, options, self.settings.max_pixels, time.perf_counter())
+        pixels = await run_in_threadpool(check_header, image, self.settings.max_pixels, field)
+        return Job(image, pixels, segmenter, name, options, self.settings.max_pixels, time.perf_counter())
 
     async def run(self, job: Job, use: Callable[[Segmented], T], request: Request) -> T:
         """``use`` of the segmented image, called in a worker thread.
@@ -73,7 +73,7 @@ class Inference:
         """
 
         def work() -> T:
-            with self._engine.budget.hold(pixels_of(job)):
+            with self._engine.budget.hold(job.pixels):
                 result = use(segment(job, self._engine))
             self._metrics.images.labels(model=job.model).inc()
             return result

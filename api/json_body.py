@@ -15,6 +15,9 @@ from api.errors import ApiError
 
 M = TypeVar("M", bound=BaseModel)
 
+MOST_PARTS = 300_000
+"""Lists, objects and members in a body at most: reading millions of them takes seconds in which nothing else in this process gets on."""
+
 _DATA_URI = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=.+-]+)*;base64,", re.ASCII)
 _SPACE = re.compile(r"\s+")
 
@@ -23,9 +26,11 @@ async def read_json_object(request: Request) -> dict[str, Any]:
     """The body of ``request``, which is one JSON object.
 
     Raises:
-        ApiError: 400 for what is not JSON (or nested too deeply for anything we read), 422 for JSON that is not an object.
+        ApiError: 400 for what is not JSON (or nested too deeply, or of too many parts, for anything we read), 422 for JSON that is not an object.
     """
     body = await request.body()
+    if sum(body.count(mark) for mark in (b"[", b"{", b":")) > MOST_PARTS:
+        raise ApiError(400, "bad_json", f"the body has more than {MOST_PARTS:,} lists, objects and members; expected far fewer beside an image")
     try:
         document = from_json(body, allow_inf_nan=False)
     except ValueError as error:

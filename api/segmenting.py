@@ -11,7 +11,7 @@ from api.engine import Engine
 from api.options import SegmentOptions
 from api.schemas import Abstained, ClassArea, Ignored, SegmentSummary, Timing
 from stego_app.classes import IGNORED
-from stego_app.images import image_size, read_image
+from stego_app.images import read_image
 from ui.contract import SegmentationLike, SegmenterLike
 
 _DIGITS = 6  # of shares and scores: a pixel of a million still counts
@@ -19,9 +19,10 @@ _DIGITS = 6  # of shares and scores: a pixel of a million still counts
 
 @dataclass(frozen=True)
 class Job:
-    """Everything needed to segment one image. ``accepted``: when its request was taken, of `time.perf_counter`."""
+    """Everything needed to segment one image. ``pixels``: by its header; ``accepted``: when its request was taken, of `time.perf_counter`."""
 
     image: bytes
+    pixels: int
     segmenter: SegmenterLike
     model: str
     options: SegmentOptions
@@ -57,12 +58,6 @@ def segment(job: Job, engine: Engine) -> Segmented:
     shown = found if options.abstain is None else found.abstaining(options.abstain)
     segmented = time.perf_counter()
     return Segmented(found, shown, Timing(queue=_ms(begun - job.accepted), decode=_ms(decoded - begun), segment=_ms(segmented - decoded)))
-
-
-def pixels_of(job: Job) -> int:
-    """Pixels of the job's image, by its header."""
-    width, height = image_size(job.image, "image", job.max_pixels)
-    return width * height
 
 
 def summarise(job: Job, result: Segmented) -> SegmentSummary:

@@ -70,18 +70,19 @@ def check_bytes(image: bytes, max_bytes: int, field: str = "image") -> None:
         raise ApiError(413, "too_large", f"{field}: {len(image):,} bytes; at most {max_bytes:,} are allowed", field=field)
 
 
-def check_header(image: bytes, max_pixels: int, field: str = "image") -> None:
-    """Refuse what is not an image, or too large a one, by its header alone; no pixel is decoded.
+def check_header(image: bytes, max_pixels: int, field: str = "image") -> int:
+    """Pixels of an image by its header alone; refuses what is not an image, or too large a one. Headers may be long: not for the event loop.
 
     Raises:
         ApiError: 415 for what is not an image, 413 for more than ``max_pixels``.
     """
     try:
-        image_size(image, field, max_pixels)
+        width, height = image_size(image, field, max_pixels)
     except TooManyPixelsError as error:
         raise ApiError(413, "too_many_pixels", str(error), field=field) from error
     except ImageError as error:
         raise ApiError(415, "not_an_image", f"{field}: not an image of a supported kind; expected JPEG, PNG, WebP, TIFF, BMP or GIF", field=field) from error
+    return width * height
 
 
 async def _from_json(document: dict[str, Any], fetch: Fetch) -> Upload:

@@ -65,6 +65,16 @@ def test_what_is_no_json(client: httpx.Client, body: bytes) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_json"), answer.text
 
 
+@pytest.mark.parametrize("body", [b'{"image": [' + b"[]," * 40_000 + b"[]]}", b"{" + b'"a":0,' * 40_000 + b'"a":0}'])
+def test_json_of_very_many_parts_is_not_read(client: httpx.Client, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading millions of lists or members takes many seconds in which nothing else in the process gets on."""
+    monkeypatch.setattr("api.json_body.MOST_PARTS", 30_000)
+    for path in ("/v1/segment", "/predict", "/xanylabeling/v1/predict"):
+        answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 400
+        assert "30,000" in answer.json()["error"]["message"]
+
+
 def test_base64_may_be_as_large_as_the_image_it_holds(client: httpx.Client) -> None:
     """The limit of 300,000 bytes is the image's: in base64 it is a third longer."""
     largest, more = (base64.b64encode(PHOTO + b"\0" * (size - len(PHOTO))).decode() for size in (300_000, 300_001))

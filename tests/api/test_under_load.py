@@ -16,6 +16,7 @@ from live_server import running
 from sample_photo import photo
 
 from api import ServiceSettings, create_app
+from api.upload import check_header
 
 PHOTO = photo()
 PNG = {"Content-Type": "image/png"}
@@ -101,6 +102,24 @@ def test_clients_that_leave_give_up_their_place() -> None:
         gate.opened.set()
         assert first.result().status_code == 200
         assert gate.entered == 1
+
+
+def test_health_answers_while_a_header_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate()
+
+    def slowly(image: bytes, max_pixels: int, field: str = "image") -> int:
+        gate()
+        return check_header(image, max_pixels, field)
+
+    monkeypatch.setattr("api.inference.check_header", slowly)
+    with running(create_app(ServiceSettings(ui=False), {"default": FakeSegmenter()})) as url, ThreadPoolExecutor(1) as clients:
+        answer = clients.submit(post, url)
+        wait_until(lambda: gate.entered == 1)
+        try:
+            assert httpx.get(f"{url}/v2/health/live", timeout=10).status_code == 200
+        finally:
+            gate.opened.set()
+        assert answer.result().status_code == 200
 
 
 FORM = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
