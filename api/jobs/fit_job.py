@@ -30,11 +30,10 @@ def run_fit(work: Work) -> Done:
         raise StegoError("no folder of models is set")
     # The archive's name is what the record and the report of the segmenter call its images.
     archive = str(work.job.options.get("archive") or "images")
-    failures = work.unpacked(archive)
+    refused = work.unpacked(archive)
     images = work.folder.input / archive
-    if len(failures) < work.job.total:
-        failures = sorted([*failures, *_unreadable(work, images)])
-    if len(failures) == work.job.total:
+    failures = sorted([*refused, *_unreadable(work, images)])
+    if not _holds_files(images):
         raise NothingUsableError(failures)
     name = f"{work.job.model}.safetensors"
     if not work.folder.model.exists():
@@ -52,7 +51,7 @@ def _unreadable(work: Work, folder: Path) -> list[tuple[str, str]]:
     """Images that cannot be decoded, and why; they are removed, since neither way of fitting lists them by itself."""
     listed = work.folder.unreadable
     failures: dict[str, str] = json.loads(listed.read_bytes()) if listed.exists() else {}
-    paths = find_images(folder) if any(folder.rglob("*.*")) else []
+    paths = find_images(folder) if _holds_files(folder) else []
     for number, path in enumerate(paths):
         name = path.relative_to(folder).as_posix()
         try:
@@ -64,6 +63,10 @@ def _unreadable(work: Work, folder: Path) -> list[tuple[str, str]]:
             path.unlink()
         work.report("reading", number + 1, len(paths))
     return list(failures.items())
+
+
+def _holds_files(folder: Path) -> bool:
+    return any(path.is_file() for path in folder.rglob("*"))
 
 
 def _cluster(work: Work, folder: Path, made: Path) -> None:

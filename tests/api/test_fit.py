@@ -123,6 +123,24 @@ def test_a_fit_killed_after_publishing_makes_nothing_twice(bench: Bench, tiny_ba
     assert [path.name for path in bench.models.iterdir()] == ["mine.safetensors"]
 
 
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_a_fit_interrupted_in_a_stage_of_few_steps_still_knows_its_images(
+    stage: int, bench: Bench, tiny_backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = bench.submit({**photos(3), "broken.png": picture(0)[:100], "torn.png": picture(1)[:100]})
+
+    def stop(work: Any, *_: Any) -> None:
+        work.report("deciding", 0, stage)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("api.jobs.fit_job._cluster", stop)
+        assert bench.run(job).state == "queued"
+    calls = fake_fit(monkeypatch, tiny_backbone, 1)
+    job = bench.run(job)
+    assert (job.state, job.error, job.failed, calls) == ("done", None, 2, [3])
+
+
 def test_a_name_taken_while_the_fit_ran_is_not_overwritten(bench: Bench, tiny_backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_fit(monkeypatch, tiny_backbone, 1)
     job = bench.submit(photos(3))
