@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ def encode(item: LabelMap, classes: Classes) -> tuple[Entry, bytes]:
     counts = count_labels(checked_labels(item, classes))
     pixels = {str(label): int(counts[label]) for label in np.flatnonzero(counts)}
     digest = item.image.digest() if item.image else ""
-    return Entry(item.name, digest, "", "", "done", f"{LABELS}/{item.key}.png", pixels=pixels), index_png(item.labels, classes.colors)
+    return Entry(item.name, digest, _model_of(classes), "", "done", f"{LABELS}/{item.key}.png", pixels=pixels), index_png(item.labels, classes.colors)
 
 
 @contextmanager
@@ -48,7 +49,12 @@ def writer(out: Path, classes: Classes) -> Iterator[Add]:
             entries.append(share[0])
 
         yield add
-    write_classes(out, classes.names, classes.colors, entries, model="", settings={})
+    write_classes(out, classes.names, classes.colors, entries, model=_model_of(classes), settings={})
+
+
+def _model_of(classes: Classes) -> str:
+    """What stands for a model where label maps come from elsewhere: those of other classes in the same folder are told apart by it."""
+    return f"classes {hashlib.sha256(json.dumps([classes.names, classes.colors.tolist()]).encode()).hexdigest()[:16]}"
 
 
 def read(path: Path) -> LabelSet:

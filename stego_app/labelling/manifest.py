@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +15,9 @@ from stego_app.atomic import output_error, write_bytes
 NAME = "manifest.jsonl"
 PARTS = "manifest.*-of-*.jsonl"
 """Those of shards; see `stego_app.shard`."""
+
+_GONE = "gone"
+"""The status of an image of which nothing is known any more; its line takes the place of an earlier one."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +90,27 @@ class Manifest:
         Raises:
             OutputError: the disk is full.
         """
-        data = _line(entry).encode()
+        self._append(_line(entry))
+        self.entries[entry.image] = entry
+
+    def note(self, entry: Entry) -> None:
+        """Let ``entry`` hold for this run alone; what is on disk of its image stays."""
+        self.entries[entry.image] = entry
+
+    def forget(self, images: Iterable[str]) -> None:
+        """Keep nothing of ``images``; raises as `add`."""
+        for image in images:
+            self._append(_line(Entry(image, "", "", "", _GONE)))
+            self.entries.pop(image, None)
+
+    def _append(self, line: str) -> None:
+        data = line.encode()
         try:
             if os.write(self._file, data) < len(data):
                 # A full disk may take a part of the line; the next write names the reason.
                 os.write(self._file, b"\n")
         except OSError as error:
             raise output_error(self.path, error) from error
-        self.entries[entry.image] = entry
 
 
 class Unwritten:
@@ -105,6 +122,12 @@ class Unwritten:
     def add(self, entry: Entry) -> None:
         """Nothing is kept."""
 
+    def note(self, entry: Entry) -> None:
+        """Nothing is kept."""
+
+    def forget(self, images: Iterable[str]) -> None:
+        """Nothing is kept."""
+
 
 def read_entries(out: Path) -> dict[str, Entry]:
     """The latest entry of each image in an output folder; none where there is no manifest. Nothing is changed."""
@@ -114,9 +137,12 @@ def read_entries(out: Path) -> dict[str, Entry]:
     return entries
 
 
+_DEFAULTS = {field.name: field.default for field in fields(Entry) if field.default is not MISSING}
+
+
 def _line(entry: Entry) -> str:
     # Escapes keep file names that are no valid text, and names with line breaks on one line.
-    return json.dumps({name: value for name, value in asdict(entry).items() if value not in ("", None)}) + "\n"
+    return json.dumps({name: value for name, value in asdict(entry).items() if name not in _DEFAULTS or value != _DEFAULTS[name]}) + "\n"
 
 
 def _read(path: Path) -> tuple[dict[str, Entry], int]:
@@ -128,7 +154,9 @@ def _read(path: Path) -> tuple[dict[str, Entry], int]:
         return entries, 0
     for line in lines:
         entry = _parse(line)
-        if entry is not None:
+        if entry is not None and entry.status == _GONE:
+            entries.pop(entry.image, None)
+        elif entry is not None:
             entries[entry.image] = entry
     return entries, len(lines)
 
@@ -138,7 +166,8 @@ def _parse(line: bytes) -> Entry | None:
     known = {field.name for field in fields(Entry)}
     try:
         values: Any = json.loads(line)
-        entry = Entry(**{name: value for name, value in values.items() if name in known})
+        # Lines of earlier releases leave out what is empty.
+        entry = Entry(**{"sha256": "", "model": "", "settings": "", **{name: value for name, value in values.items() if name in known}})
         strings = (entry.image, entry.sha256, entry.model, entry.settings, entry.status, entry.label, entry.overlay, entry.reason, entry.confidence_map)
         counts = {str(label): int(count) for label, count in (entry.pixels or {}).items()}
     except (ValueError, TypeError, AttributeError):

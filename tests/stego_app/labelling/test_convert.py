@@ -49,6 +49,20 @@ def test_there_and_back(name: str, labelled: Path, tmp_path: Path) -> None:
     assert [entry["name"].replace("_", ",") for entry in again] == [entry["name"] for entry in classes]
 
 
+def test_names_of_images_come_back_from_a_folder_of_index_pngs(labelled: Path, tmp_path: Path) -> None:
+    convert(labelled, tmp_path / "one", None, ["coco"])
+    convert(tmp_path / "one" / "coco.json", tmp_path / "hub", "coco", ["png"])
+    convert(tmp_path / "hub", tmp_path / "two", None, ["coco"])
+    assert (tmp_path / "two" / "coco.json").read_bytes() == (tmp_path / "one" / "coco.json").read_bytes()
+
+
+def test_label_maps_of_other_classes_in_a_folder_that_was_converted_to_before_are_not_taken(labelled: Path, tmp_path: Path) -> None:
+    convert(labelled, tmp_path / "hub", None, ["png"])
+    convert(coco(tmp_path / "in.json", "x.png"), tmp_path / "hub", "coco", ["png"])
+    assert convert(tmp_path / "hub", tmp_path / "there", None, ["coco"])[0] == 1
+    assert (tmp_path / "hub" / "labels" / "a.png").is_file()
+
+
 def test_label_maps_of_an_earlier_model_are_not_taken_for_those_of_the_classes_listed(labelled: Path, tmp_path: Path) -> None:
     (tmp_path / "photos" / "a.png").unlink()
     label_folder(tmp_path / "photos", labelled, ColourSegmenter("model-two"), LabelSettings(crf=False, jobs=1))
