@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import struct
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ from stego_app.images import IMAGE_SUFFIXES, TooManyPixelsError, image_size
 _PART_BYTES = 200  # of a name between slashes; most file systems take 255, and results add a suffix
 _PATH_BYTES = 1000
 _DEPTH = 32
+_DRIVE = re.compile("[A-Za-z]:")
+_NO_NAME = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's control characters, halves of characters, ends of lines and paragraphs
 _RATIO = 100  # images are compressed already: an archive that grows more than this, and beyond the next number, is a bomb
 _ALWAYS = 256_000_000
 _DIRECTORY_BYTES = _PATH_BYTES + 100  # an entry of the archive's directory, at most
@@ -173,14 +177,18 @@ def _checked(info: zipfile.ZipInfo) -> PurePosixPath:
     # Some old programs write the separators of Windows.
     text = info.filename.replace("\\", "/")
     parts = text.split("/")
-    outside = text.startswith("/") or ":" in parts[0] or any(part in {"", ".", ".."} for part in parts)
+    drive = _DRIVE.match(text) is not None or (os.name == "nt" and ":" in text)
+    outside = text.startswith("/") or drive or any(part in {"", ".", ".."} for part in parts)
     if outside or stat.S_ISLNK(info.external_attr >> 16):
         raise ArchiveError(422, "unsafe_path", f"images: '{_shown(info)}' leads out of the archive; expected plain relative paths")
     if info.flag_bits & 0x1:
         raise ArchiveError(422, "encrypted", f"images: '{_shown(info)}' is encrypted; expected an archive without a password")
-    long = not text.isprintable() or len(os.fsencode(text)) > _PATH_BYTES or len(parts) > _DEPTH
+    # Not `isprintable`, which also refuses all spaces but one, and what joins letters and emoji: names on disks have them.
+    odd = any(unicodedata.category(character) in _NO_NAME for character in text)
+    long = odd or len(os.fsencode(text)) > _PATH_BYTES or len(parts) > _DEPTH
     if long or any(len(os.fsencode(part)) > _PART_BYTES for part in parts):
-        raise ArchiveError(422, "unsafe_path", f"images: '{_shown(info)}': expected printable names of at most {_PART_BYTES} bytes between slashes")
+        expected = f"names without control characters, of at most {_PART_BYTES} bytes between slashes"
+        raise ArchiveError(422, "unsafe_path", f"images: '{_shown(info)}': expected {expected}")
     return PurePosixPath(text)
 
 

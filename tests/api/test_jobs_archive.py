@@ -43,6 +43,8 @@ def refused(data: bytes, folder: Path, limits: Limits = LIMITS) -> ArchiveError:
         "./a.png",
         "a/./b.png",
         "a/\x07.png",
+        "a\nb.png",
+        "a\u2028b.png",
         "x" * 201 + ".png",
         "/".join("a" * 40) + "/b.png",
     ],
@@ -137,6 +139,24 @@ def test_a_good_archive_is_unpacked_with_its_folders(tmp_path: Path) -> None:
     assert found == {name.replace("\\", "/"): data for name, data in files.items() if name.endswith("png")}
     assert read_refused(tmp_path / "refused.json") == []
     assert steps == [(number, 5) for number in range(1, 6)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Screenshot 2026-03-01 at 3.05.07\u202fPM.png",  # macOS puts a narrow space there
+        "写真\u3000１.png",
+        "a\u00a0b.png",
+        "گربه\u200cها.png",
+        "👩\u200d🌾.png",
+        "Zoë – été.png",
+        "10:32:05 at the gate.png",
+    ],
+)
+def test_names_of_every_script_and_space_are_taken(name: str, tmp_path: Path) -> None:
+    (tmp_path / "upload.zip").write_bytes(archive({name: picture(0)}))
+    unpack(tmp_path / "upload.zip", tmp_path / "input", tmp_path / "refused.json", LIMITS, max_pixels=10_000, step=lambda *_: None)
+    assert [path.name for path in (tmp_path / "input").iterdir()] == [name]
 
 
 def test_files_that_cannot_be_unpacked_are_listed_and_the_others_are_not_lost(tmp_path: Path) -> None:
