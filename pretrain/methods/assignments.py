@@ -32,3 +32,11 @@ def crossed(targets: list[torch.Tensor], found: list[torch.Tensor], temperature:
     logs = [torch.log_softmax(one / temperature, dim=-1) for one in found]
     terms = [-(target * log).sum(-1).mean() for first, target in enumerate(targets) for second, log in enumerate(logs) if first != second]
     return torch.stack(terms).mean()
+
+
+def masked_patches(targets: torch.Tensor, found: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Cross-entropy of masked patches (T, K), averaged within an image, then over the images of ``mask`` (B, N) that have any masked."""
+    entropies = -(targets * torch.log_softmax(found / temperature, dim=-1)).sum(-1)
+    counts = mask.sum(1)
+    weights = (1 / counts.clamp(min=1))[:, None].expand_as(mask)[mask]
+    return (entropies * weights).sum() / (counts > 0).sum().clamp(min=1)

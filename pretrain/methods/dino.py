@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightly.loss import DINOLoss
@@ -14,6 +14,7 @@ from torch import nn
 from models.errors import StegoError
 from pretrain.batches import Batch, ViewPlan
 from pretrain.encoder import Encoder
+from pretrain.methods.assignments import centred, crossed
 from pretrain.methods.base import Defaults, Method, Setting, Step, auto_prototypes, full_precision
 from pretrain.methods.common import MomentumOptions, MultiCropOptions, multi_crop
 from pretrain.methods.sharpening import Sharpening, center_momentum, evenness, start_center
@@ -22,12 +23,11 @@ from pretrain.schedules import linear_warmup, teacher_momentum
 from pretrain.settings import PretrainConfig
 
 
-class DinoOptions(MomentumOptions, MultiCropOptions):
+class PrototypeOptions(MomentumOptions, MultiCropOptions):
     """``prototypes`` (65,536 in the paper; 0 chooses by the number of images), temperatures, and how long the last layer stays fixed.
 
     The teacher's temperature rises from ``teacher_start`` to ``teacher_temperature`` over the share ``temperature_warmup`` of the run, but
-    stays lower while the entropy of its answers over log K is above ``most_entropy``; see `pretrain.methods.sharpening`, also for a
-    ``center_momentum`` of None (0.9 in the paper).
+    stays lower while the entropy of its answers over log K is above ``most_entropy``; see `pretrain.methods.sharpening`.
     """
 
     prototypes: int = Field(default=0, ge=0)
@@ -38,8 +38,19 @@ class DinoOptions(MomentumOptions, MultiCropOptions):
     teacher_temperature: float = Field(default=0.07, gt=0)
     temperature_warmup: float = Field(default=0.3, gt=0, le=1)
     most_entropy: float = Field(default=0.75, gt=0, le=1)
-    center_momentum: float | None = Field(default=None, ge=0, lt=1)
+    sinkhorn_iterations: int = Field(default=3, ge=1)
     frozen: float = Field(default=0.01, ge=0, le=1)
+
+
+class DinoOptions(PrototypeOptions):
+    """``centering`` is the paper's moving mean, or Sinkhorn-Knopp over the batch, as DINOv2 has it.
+
+    That one shares the prototypes out evenly, however little sets the images' answers apart. For a ``center_momentum`` of None (0.9 in the paper) see
+    `pretrain.methods.sharpening`.
+    """
+
+    centering: Literal["mean", "sinkhorn"] = "mean"
+    center_momentum: float | None = Field(default=None, ge=0, lt=1)
 
 
 def prototype_head(dim: int, options: Any, prototypes: int) -> nn.Module:
@@ -89,11 +100,19 @@ class Dino(Method):
         if len(batch.local):
             found.append(self.head(self.pooled(batch.local.flatten(0, 1))).chunk(len(batch.local)))
         with full_precision(wanted):
-            targets = [one.float() for one in wanted.chunk(2)]
-            logs = self.look_at(torch.cat(targets))
-            loss = self.criterion(targets, [one.float() for group in found for one in group], teacher_temp=logs["teacher_temperature"])
+            loss, logs = self.image_loss(wanted.float(), [one.float() for group in found for one in group])
         self.sharpening.follow(logs["teacher_entropy"])
         return Step(loss, logs)
+
+    def image_loss(self, wanted: torch.Tensor, found: list[torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
+        """Cross-entropy of the teacher's logits ``wanted`` (2 · B, K) and the student's of other views, (B, K) each, the teacher's own views first."""
+        options = self.settings
+        if options.centering == "mean":
+            logs = self.look_at(wanted)
+            return self.criterion(list(wanted.chunk(2)), found, teacher_temp=logs["teacher_temperature"]), logs
+        temperature = self.sharpening.temperature(published_temperature(options, self.clock.progress))
+        answers = centred(wanted, temperature, options.sinkhorn_iterations)
+        return crossed(list(answers.chunk(2)), found, options.student_temperature), {**evenness(answers), "teacher_temperature": temperature}
 
     @torch.no_grad()
     def look_at(self, wanted: torch.Tensor) -> dict[str, float]:

@@ -11,11 +11,11 @@ from torch import nn
 
 from pretrain.batches import Batch, ViewPlan
 from pretrain.encoder import Encoder
-from pretrain.methods.assignments import centred, crossed
+from pretrain.methods.assignments import centred, crossed, masked_patches
 from pretrain.methods.base import Defaults, Method, Setting, Shares, Step, auto_prototypes, full_precision
 from pretrain.methods.common import multi_crop
 from pretrain.methods.dino import check_views, freeze_last_layer, prototype_head, published_temperature
-from pretrain.methods.ibot import IbotOptions, block_mask
+from pretrain.methods.ibot import MaskedPatchOptions, block_mask
 from pretrain.methods.sharpening import Sharpening, evenness
 from pretrain.methods.teacher import Teacher
 from pretrain.packing import packed_forward
@@ -23,7 +23,7 @@ from pretrain.schedules import Clock, teacher_momentum
 from pretrain.settings import PretrainConfig
 
 
-class DinoV2Options(IbotOptions):
+class DinoV2Options(MaskedPatchOptions):
     """``koleo`` weighs the spread of image tokens. The last ``high_resolution_share`` of the steps has global crops of side ``high_resolution``.
 
     Batches of that stage are smaller by as much as the crops are larger. Register tokens (Darcet et al., 2024) come with an architecture
@@ -34,7 +34,6 @@ class DinoV2Options(IbotOptions):
     local_crops: int = Field(default=8, ge=0)
     global_scale: Shares = (0.32, 1.0)
     local_scale: Shares = (0.05, 0.32)
-    sinkhorn_iterations: int = Field(default=3, ge=1)
     packed: bool = True
     high_resolution: int = Field(default=0, ge=0)
     high_resolution_share: float = Field(default=0.02, gt=0, lt=1)
@@ -125,11 +124,3 @@ class DinoV2(Method):
         for kind, head in self.heads.items():
             teacher: Any = self.teacher_heads[kind]
             teacher.follow(head, momentum)
-
-
-def masked_patches(targets: torch.Tensor, found: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Cross-entropy of masked patches (T, K), averaged within an image, then over the images of ``mask`` (B, N) that have any masked."""
-    entropies = -(targets * torch.log_softmax(found / temperature, dim=-1)).sum(-1)
-    counts = mask.sum(1)
-    weights = (1 / counts.clamp(min=1))[:, None].expand_as(mask)[mask]
-    return (entropies * weights).sum() / (counts > 0).sum().clamp(min=1)

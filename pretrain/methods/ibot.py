@@ -11,18 +11,23 @@ from pydantic import Field
 
 from pretrain.batches import Batch
 from pretrain.encoder import Encoder
+from pretrain.methods.assignments import centred, masked_patches
 from pretrain.methods.base import Setting, Step, full_precision
-from pretrain.methods.dino import Dino, DinoOptions
+from pretrain.methods.dino import Dino, DinoOptions, PrototypeOptions
 from pretrain.methods.sharpening import start_center
 
 
-class IbotOptions(DinoOptions):
+class MaskedPatchOptions(PrototypeOptions):
     """Of ``masked_images`` of the global views, ``least`` to ``most`` of the patches are masked in blocks; their loss has ``patch_weight``."""
 
     masked_images: float = Field(default=0.5, gt=0, le=1)
     least: float = Field(default=0.1, ge=0, le=1)
     most: float = Field(default=0.5, gt=0, lt=1)
     patch_weight: float = Field(default=1.0, ge=0)
+
+
+class IbotOptions(DinoOptions, MaskedPatchOptions):
+    """DINO's options, and those of masked patches."""
 
 
 class Ibot(Dino):
@@ -49,15 +54,23 @@ class Ibot(Dino):
         flat = mask.flatten(1)
         patches, wanted_patches = self.head(tokens[:, prefix:][flat]), self.teacher_head(teacher_tokens[:, prefix:][flat])
         with full_precision(wanted):
-            targets = [one.float() for one in wanted.chunk(2)]
-            logs = self.look_at(torch.cat(targets))
-            temperature = logs["teacher_temperature"]
-            start_center(self.patch_criterion.center.center, wanted_patches)
-            image_loss = self.criterion(targets, [one.float() for group in found for one in group], teacher_temp=temperature)
-            patch_loss = self.patch_criterion(wanted_patches.float(), patches.float(), mask, teacher_temp=temperature)
+            image_loss, logs = self.image_loss(wanted.float(), [one.float() for group in found for one in group])
+            patch_loss = self._patch_loss(wanted_patches.float(), patches.float(), mask, logs["teacher_temperature"])
             loss = image_loss + self.settings.patch_weight * patch_loss
         self.sharpening.follow(logs["teacher_entropy"])
         return Step(loss, {**logs, "image_loss": float(image_loss.detach()), "patch_loss": float(patch_loss.detach())})
+
+    def _patch_loss(self, wanted: torch.Tensor, found: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
+        """Cross-entropy of masked patches' logits, (T, K) both; ``mask`` (N, h, w) says which patches of which images they are."""
+        options = self.settings
+        if options.centering == "mean":
+            start_center(self.patch_criterion.center.center, wanted)
+            loss: torch.Tensor = self.patch_criterion(wanted, found, mask, teacher_temp=temperature)
+            return loss
+        flat = mask.flatten(1)
+        # The paper's mean is over all images, with or without masked patches.
+        share = flat.any(1).float().mean()
+        return share * masked_patches(centred(wanted, temperature, options.sinkhorn_iterations), found, flat, options.student_temperature)
 
 
 def block_mask(count: int, grid: int, options: Any) -> torch.Tensor:

@@ -11,8 +11,7 @@ import torch
 from scipy.special import entr, logsumexp
 
 from models.errors import StegoError
-from pretrain.methods.assignments import centred, crossed
-from pretrain.methods.dinov2 import masked_patches
+from pretrain.methods.assignments import centred, crossed, masked_patches
 from pretrain.methods.ijepa import IJepaOptions, block_masks
 from pretrain.methods.mae import painting_loss
 from pretrain.methods.neco import align, common_regions, ordering_loss, similarities, soft_order
@@ -319,6 +318,28 @@ def test_dino() -> None:
     assert step.logs["teacher_entropy"] == pytest.approx(np.mean([entr(one).sum(1) for one in targets]) / math.log(7), rel=1e-4)
     with pytest.raises(StegoError, match="teacher_temperature"):
         build("dino", teacher_temperature=0.2)
+
+
+@pytest.mark.parametrize("name", ["dino", "ibot"])
+def test_centering_by_sinkhorn(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    method: Any = build(name, centering="sinkhorn", **DINO)
+    batch, mask = random_batch(local=2), torch.zeros(2 * COUNT, 4, 4, dtype=torch.bool)
+    mask[0, 1:3, 1:3] = True
+    monkeypatch.setattr("pretrain.methods.ibot.block_mask", lambda *_: mask)
+    images, flat = batch.views.flatten(0, 1), mask.flatten(1)
+    with torch.no_grad():
+        tokens, seen = method.encoder(images, mask=flat) if name == "ibot" else method.encoder(images), method.teacher(images)
+        targets = _sinkhorn(method.teacher_head(seen[:, 0]).double().numpy(), 0.07, 3)
+        found = [one.double().numpy() for one in method.head(tokens[:, 0]).chunk(2)]
+        found += [method.head(method.encoder(one)[:, 0]).double().numpy() for one in batch.local]
+        patches, patch_targets = method.head(tokens[:, 1:][flat]).double().numpy(), method.teacher_head(seen[:, 1:][flat]).double().numpy()
+    step = method(batch)
+    expected = _dino(np.split(targets, 2), found, 0.1)
+    if name == "ibot":
+        assert step.logs["image_loss"] == pytest.approx(expected, rel=5e-5)
+        expected += _masked_patches(_sinkhorn(patch_targets, 0.07, 3), patches, flat.numpy(), 2 * COUNT)
+    assert float(step.loss.detach()) == pytest.approx(expected, rel=5e-5)
+    assert step.logs["teacher_marginal"] == pytest.approx(1, abs=0.03)
 
 
 def test_dinos_last_layer_is_fixed_at_first() -> None:
