@@ -83,11 +83,11 @@ def read_index_image(source: str | Path | bytes | BinaryIO, *, name: str | None 
             raise ImageError(f"{shown}: the image data are truncated or damaged ({_one_line(error)})") from error
 
 
-def image_size(data: bytes, name: str, max_pixels: int) -> tuple[int, int]:
+def image_size(source: Path | bytes, name: str, max_pixels: int) -> tuple[int, int]:
     """Width and height that the header of an image file declares, before its EXIF orientation is applied; no pixel is decoded.
 
     Args:
-        data: the bytes of the file.
+        source: the path of the file, or its bytes.
         name: what messages call the image.
         max_pixels: the most pixels the header may declare.
 
@@ -95,7 +95,7 @@ def image_size(data: bytes, name: str, max_pixels: int) -> tuple[int, int]:
         TooManyPixelsError: it declares more.
         ImageError: empty, not an image, or a damaged header.
     """
-    with _stream(data, name) as stream, _opened(stream, name, max_pixels) as image:
+    with _stream(source, name) as stream, _opened(stream, name, max_pixels) as image:
         return image.size
 
 

@@ -140,7 +140,7 @@ def _unpack_one(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, nam
             raise problem from error
         return f"{name}: cannot be written ({error.strerror})"
     try:
-        image_size(path.read_bytes(), name, max_pixels)
+        image_size(path, name, max_pixels)
     except TooManyPixelsError as error:
         return str(error)
     except StegoError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
+import tracemalloc
 import zipfile
 from contextlib import suppress
 from io import BytesIO
@@ -157,6 +158,17 @@ def test_names_of_every_script_and_space_are_taken(name: str, tmp_path: Path) ->
     (tmp_path / "upload.zip").write_bytes(archive({name: picture(0)}))
     unpack(tmp_path / "upload.zip", tmp_path / "input", tmp_path / "refused.json", LIMITS, max_pixels=10_000, step=lambda *_: None)
     assert [path.name for path in (tmp_path / "input").iterdir()] == [name]
+
+
+def test_a_large_file_is_not_held_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "upload.zip").write_bytes(archive({"a.png": picture(0) + b"\0" * 40_000_000}))
+    tracemalloc.start()
+    try:
+        unpack(tmp_path / "upload.zip", tmp_path / "input", tmp_path / "refused.json", Limits(50, 10**9), max_pixels=10_000, step=lambda *_: None)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "input" / "a.png").stat().st_size > 40_000_000
 
 
 def test_files_that_cannot_be_unpacked_are_listed_and_the_others_are_not_lost(tmp_path: Path) -> None:
