@@ -23,7 +23,7 @@ def turn(path: Path) -> Iterator[None]:
     """
     beside = path.with_name(f".{path.name}.lock")
     try:
-        lock = _taken(beside)
+        lock = taken(beside)
     except OSError as error:
         raise output_error(path, error) from error
     try:
@@ -35,16 +35,27 @@ def turn(path: Path) -> Iterator[None]:
             os.close(lock)
 
 
-def _taken(beside: Path) -> int | None:
-    """The descriptor of the locked file; None where there are no locks: on Windows only the threads of one service take turns."""
+def taken(beside: Path, *, shared: bool = False, wait: bool = True) -> int | None:
+    """The descriptor of the locked file; None where there are no locks: on Windows only the threads of one service take turns.
+
+    Args:
+        beside: the file that is locked, which is made if it is not there.
+        shared: whether others may share it.
+        wait: whether to wait for who has it.
+
+    Raises:
+        BlockingIOError: another has it, and ``wait`` is False.
+        OSError: the file cannot be made or opened.
+    """
     if sys.platform == "win32":
         return None
     import fcntl
 
+    kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     while True:
-        lock = os.open(beside, os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(beside, (os.O_RDONLY if shared else os.O_RDWR) | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, kind)
         except OSError as error:
             os.close(lock)
             if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):  # some network file systems have none

@@ -55,6 +55,7 @@ def label(
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Part I of N, beside others; then once without it, for the lists. See docs/scale.md.")
     ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Also remove what OUT holds of images that are not among IN any more.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Say what would be done; write nothing.")] = False,
     watch: Annotated[bool, typer.Option(help="Go on labelling what comes into the folders, until Ctrl-C.")] = False,
 ) -> None:
@@ -104,6 +105,8 @@ def label(
         batch_size=batch_size,
         jobs=jobs,
     )
+    if prune and (watch or streams or part is not None):
+        raise StegoError("--prune belongs to a run of the whole: not with --watch, --shard or streams (-)")
     if (streams and (fit or watch or dry_run)) or (watch and (fit or dry_run)):
         raise StegoError("--fit, --watch, --dry-run and streams (-) do not go together")
     with terminal_progress() as progress:
@@ -114,7 +117,8 @@ def label(
         else:
             options = {"classes": classes, "resolution": resolution, "device": device, "runtime": runtime, "seed": seed or 0, "progress": progress}
             opened = None if fit else partial(_open, model, device, runtime, prompt, tower)
-            _run(sources, Path(out), opened, options, settings, dry_run=dry_run, ray=(ray_address, device != "cpu") if engine == "ray" else None, shard=part)
+            cluster = (ray_address, device != "cpu") if engine == "ray" else None
+            _run(sources, Path(out), opened, options, settings, dry_run=dry_run, ray=cluster, shard=part, prune=prune)
 
 
 def _load(model: str | None, device: str, runtime: str | None) -> Segmenter:
@@ -146,11 +150,14 @@ def _run(
     dry_run: bool,
     ray: tuple[str | None, bool] | None,
     shard: Shard | None,
+    prune: bool,
 ) -> None:
     """Label, or say what would be; ``opened`` None to find classes first; ``ray``: a cluster's address, and whether GPUs are wanted."""
     from stego_app.labelling.export import check_formats
     from stego_app.labelling.folder import label_images, survey_images
+    from stego_app.labelling.gone import gone_images
     from stego_app.labelling.labeller import label_here
+    from stego_app.labelling.manifest import read_entries
     from stego_app.labelling.names import plan_inputs
     from stego_app.labelling.stills import pictures
 
@@ -174,6 +181,8 @@ def _run(
         left = survey_images(plans, out, segmenter, settings)
         for plan in left:
             typer.echo(f"{plan.image} -> {out / plan.label}")
+        for name in gone_images(out, read_entries(out), plans, (plan.label for plan in plans)).left if prune else ():
+            typer.echo(f"{name}: its results would be removed")
         before = f"; {len(plans) - len(left)} were done before" if len(left) < len(plans) else ""
         typer.echo(f"would label {len(left)} of {len(plans)} images{before}{_also(out, settings)}; nothing was written")
         return
@@ -182,7 +191,7 @@ def _run(
         from stego_app.labelling.cluster import RayEngine
 
         engine = RayEngine(opened, *ray)
-    summary = label_images(plans, out, segmenter, settings, options["progress"], engine=engine, shard=shard)  # type: ignore[arg-type]
+    summary = label_images(plans, out, segmenter, settings, options["progress"], engine=engine, shard=shard, prune=prune)  # type: ignore[arg-type]
     typer.echo(str(summary))
     if summary.failed:
         raise typer.Exit(1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import ExitStack, suppress
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
@@ -90,7 +90,17 @@ def remove_outdated(out: Path, before: Sequence[LabelMap], now: Sequence[LabelMa
         kept = {name.casefold() for name in entry.outputs(list(now))}
         for name in entry.outputs(list(before)):
             if name.casefold() not in kept:
-                (out / name).unlink(missing_ok=True)
+                remove_file(out, name, folders=True)
+
+
+def remove_file(out: Path, name: str, *, folders: bool) -> None:
+    """Remove a file of ``out``, if it is there, and with ``folders`` those that it leaves empty."""
+    (out / name).unlink(missing_ok=True)
+    if not folders:
+        return
+    with suppress(OSError):  # the first that is not empty, or not there
+        for folder in PurePosixPath(name).parents[:-1]:
+            (out / folder).rmdir()
 
 
 def any_format(name: str) -> Format:

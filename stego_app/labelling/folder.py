@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from stego_app.confidence.agreement import MissingConfidenceError
 from stego_app.formats.label_map import Classes, LabelMap
-from stego_app.formats.registry import formats
-from stego_app.labelling.export import check_formats, export, map_of, remove_outdated
+from stego_app.formats.registry import Format
+from stego_app.labelling.claim import claimed
+from stego_app.labelling.export import check_formats, export
+from stego_app.labelling.gone import gone_images, outdated_frames, remove_results
 from stego_app.labelling.labeller import Engine, label_here
 from stego_app.labelling.ledger import Ledger
 from stego_app.labelling.leftovers import remove_leftovers
@@ -40,6 +42,7 @@ def label_images(
     known: frozenset[str] = frozenset(),
     engine: Engine = label_here,
     shard: Shard | None = None,
+    prune: bool = False,
 ) -> LabelSummary:
     """Write a label map for every image of ``plans`` to ``out``.
 
@@ -59,17 +62,24 @@ def label_images(
         engine: what labels the images that are left.
         shard: the part of ``plans`` to label, beside other processes that do other parts; no lists and no formats are then written. None for all,
             to be called when the parts have ended: what they did is gathered, and listed.
+        prune: remove what ``out`` holds of images that are not among ``plans``; else it stays, and is counted.
 
     Raises:
         MissingConfidenceError: confidence is asked of a segmenter that cannot tell it.
+        BusyError: another process labels into ``out``.
         StegoError: an output folder that cannot be written to, an unknown format or one that is not installed, or settings the segmenter refuses.
     """
     options = settings or LabelSettings()
     asked = check_formats(options.formats)
     run = _begin(plans, out, segmenter, options, progress)
-    started = time.monotonic()
-    if shard is not None:
-        return _label_part([plan for plan in plans if shard.takes(plan.name)], run, shard, engine, started)
+    with claimed(out, shard):
+        if shard is not None:
+            return _label_part([plan for plan in plans if shard.takes(plan.name)], run, shard, engine)
+        return _label_whole(plans, run, asked, known, engine, prune=prune)
+
+
+def _label_whole(plans: Sequence[Plan], run: _Run, asked: Sequence[Format], known: frozenset[str], engine: Engine, *, prune: bool) -> LabelSummary:
+    out, progress, started = run.out, run.progress, time.monotonic()
     with Manifest(out) as manifest:
         run.ledger.manifest = manifest
         remove_leftovers(out)
@@ -81,15 +91,18 @@ def label_images(
             remove_leftovers(out)
             run.write_lists(plans)
         current = run.ledger.current(plans)
-    of_name = {part.name: part for plan in plans for part in run.ledger.parts(plan)}
-    maps = [(entry, LabelMap(entry.image, of_name[entry.image].key, out / entry.label, of_name[entry.image].image)) for entry in current]
-    written = export(out, maps, run.classes, asked, jobs=options.jobs, progress=progress, known=run.ledger.manifest.entries)
+        of_name = {part.name: part for plan in plans for part in run.ledger.parts(plan)}
+        maps = [(entry, LabelMap(entry.image, of_name[entry.image].key, out / entry.label, of_name[entry.image].image)) for entry in current]
+        written = export(out, maps, run.classes, asked, jobs=run.settings.jobs, progress=progress, known=manifest.entries)
+        gone = run.gone(plans, current, prune=prune)
     done = len(left) - len(run.failures)
-    doubtful = tuple(run.doubtful(plans)) if options.asks_confidence else ()
-    return LabelSummary(out, done, len(plans) - len(left), tuple(run.failures.items()), time.monotonic() - started, doubtful, written, tuple(run.clips))
+    doubtful = tuple(run.doubtful(plans)) if run.settings.asks_confidence else ()
+    failures, seconds = tuple(run.failures.items()), time.monotonic() - started
+    return LabelSummary(out, done, len(plans) - len(left), failures, seconds, doubtful, written, tuple(run.clips), gone=gone, pruned=prune)
 
 
-def _label_part(plans: Sequence[Plan], run: _Run, shard: Shard, engine: Engine, started: float) -> LabelSummary:
+def _label_part(plans: Sequence[Plan], run: _Run, shard: Shard, engine: Engine) -> LabelSummary:
+    started = time.monotonic()
     with Manifest(run.out, shard.manifest) as manifest:
         run.ledger.manifest = manifest
         left = run.ledger.what_is_left(plans, run.progress)
@@ -146,21 +159,46 @@ class _Run:
 
     def record(self, entry: Entry, told: str) -> None:
         """Note what was done for an image, clip or frame; see `Record`."""
-        before = self.ledger.manifest.entries.get(entry.image)
-        self.ledger.manifest.add(entry)
+        manifest = self.ledger.manifest
+        before = manifest.entries.get(entry.image)
         plan = self._left.pop(entry.image, None)
         if plan is None:  # a frame of a clip
+            manifest.add(entry)
             return
+        outdated = self._outdated(plan, entry, before)
+        if entry.status == "failed" and before is not None and not outdated:
+            entry = replace(entry, label=before.label)
+        manifest.add(entry)
+        remove_results(self.out, outdated, folders=False)
+        manifest.forget(frame.image for frame in outdated if frame.image != entry.image)
         if entry.reason:
             self.failures[entry.image] = entry.reason
         if told:
             self.clips.append(told)
-        if entry.label and before is not None and before.label != entry.label and before.label in other_names(plan) and before.label not in self.claimed:
-            # A new neighbour of the same name gave this image's results a longer one.
-            for result in filter(None, (before.label, before.overlay, before.confidence_map)):
-                (self.out / result).unlink(missing_ok=True)
-            remove_outdated(self.out, [map_of(self.out, before)], [], formats().values())
         self.progress("labelling", self._total - len(self._left), self._total)
+
+    def _outdated(self, plan: Plan, entry: Entry, before: Entry | None) -> list[Entry]:
+        """What an earlier run wrote for an image or clip of this name, and ``entry`` neither replaces nor leaves as it is."""
+        if not entry.sha256:  # it cannot be read just now: nobody knows what is outdated
+            return []
+        if plan.is_clip:
+            return list(outdated_frames(self.ledger.manifest.entries, plan, entry, self.out))
+        if before is None or not before.label or before.label == entry.label:
+            return []
+        # Other bytes that could not be labelled; or a new neighbour of the same name gave the results a longer one.
+        changed = entry.status == "failed" and before.label == plan.label and before.sha256 != entry.sha256
+        renamed = before.label in other_names(plan) and before.label not in self.claimed
+        return [before] if changed or renamed else []
+
+    def gone(self, plans: Sequence[Plan], current: Sequence[Entry], *, prune: bool) -> int:
+        """How many images that are not among ``plans`` the output folder holds results of; with ``prune`` these are removed."""
+        manifest = self.ledger.manifest
+        gone = gone_images(self.out, manifest.entries, plans, (entry.label for entry in current))
+        manifest.forget(gone.overtaken)
+        for entries in gone.left.values() if prune else ():
+            remove_results(self.out, entries, folders=True)
+            manifest.forget(entry.image for entry in entries)
+        return len(gone.left)
 
     def write_lists(self, plans: Sequence[Plan]) -> None:
         """The table of classes over all images that are done, and the failures of this run."""

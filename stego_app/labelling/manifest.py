@@ -30,7 +30,7 @@ class Entry:
         model: fingerprint of the segmenter.
         settings: digest of the settings.
         status: "done", "failed", or "clip" for a clip whose frames, each with an entry of its own, are done.
-        label: the label map, relative to the output folder; empty if it failed.
+        label: the label map, relative to the output folder; of an image that failed what an earlier run left there, or empty.
         overlay: the overlay, likewise; empty if none was asked for.
         pixels: number of pixels of each label that occurs, 255 for ignored.
         reason: why it failed; empty if it did not.
@@ -58,12 +58,14 @@ class Entry:
 class Manifest:
     """The latest entry of each image; new ones are appended to the file at once, so that a killed run loses none.
 
+    That the file of an image could not be read holds for the run that met it: when it can be again, what is known of its bytes holds as before.
     Opening drops lines that were superseded, and one that was cut short. Where ``name`` is that of the whole folder, what shards have done goes into it.
     """
 
     def __init__(self, out: Path, name: str = NAME) -> None:
         self.path = out / name
-        own, lines = _read(self.path)
+        own: dict[str, Entry] = {}
+        lines = _read(self.path, own)
         self.entries = {**read_entries(out), **own}
         parts = sorted(out.glob(PARTS)) if name == NAME else []
         if parts:
@@ -93,10 +95,6 @@ class Manifest:
         self._append(_line(entry))
         self.entries[entry.image] = entry
 
-    def note(self, entry: Entry) -> None:
-        """Let ``entry`` hold for this run alone; what is on disk of its image stays."""
-        self.entries[entry.image] = entry
-
     def forget(self, images: Iterable[str]) -> None:
         """Keep nothing of ``images``; raises as `add`."""
         for image in images:
@@ -122,18 +120,15 @@ class Unwritten:
     def add(self, entry: Entry) -> None:
         """Nothing is kept."""
 
-    def note(self, entry: Entry) -> None:
-        """Nothing is kept."""
-
     def forget(self, images: Iterable[str]) -> None:
         """Nothing is kept."""
 
 
 def read_entries(out: Path) -> dict[str, Entry]:
     """The latest entry of each image in an output folder; none where there is no manifest. Nothing is changed."""
-    entries = _read(out / NAME)[0]
-    for part in sorted(out.glob(PARTS)):  # later than the whole folder's, which takes them in when it is opened
-        entries |= _read(part)[0]
+    entries: dict[str, Entry] = {}
+    for path in (out / NAME, *sorted(out.glob(PARTS))):  # parts are later than the whole folder's, which takes them in when it is opened
+        _read(path, entries)
     return entries
 
 
@@ -145,20 +140,18 @@ def _line(entry: Entry) -> str:
     return json.dumps({name: value for name, value in asdict(entry).items() if name not in _DEFAULTS or value != _DEFAULTS[name]}) + "\n"
 
 
-def _read(path: Path) -> tuple[dict[str, Entry], int]:
-    """The latest entry of each image, and how many lines there were."""
-    entries: dict[str, Entry] = {}
+def _read(path: Path, entries: dict[str, Entry]) -> int:
+    """Put the latest entry of each image into ``entries``; how many lines there were."""
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
-        return entries, 0
-    for line in lines:
-        entry = _parse(line)
-        if entry is not None and entry.status == _GONE:
+        return 0
+    for entry in filter(None, map(_parse, lines)):
+        if entry.status == _GONE:
             entries.pop(entry.image, None)
-        elif entry is not None:
+        elif entry.sha256 or entry.status != "failed" or entry.image not in entries:
             entries[entry.image] = entry
-    return entries, len(lines)
+    return len(lines)
 
 
 def _parse(line: bytes) -> Entry | None:
@@ -174,4 +167,9 @@ def _parse(line: bytes) -> Entry | None:
         return None
     numbers = all(value is None or isinstance(value, (int, float)) for value in (entry.confidence, entry.abstained, entry.frames))
     whole = numbers and all(isinstance(value, str) for value in strings) and all(label.isdigit() for label in counts)
-    return entry if whole else None
+    return entry if whole and all(map(_is_inside, (entry.image, entry.label, entry.overlay, entry.confidence_map))) else None
+
+
+def _is_inside(path: str) -> bool:
+    """Whether a path, or none, stays in the output folder: what was superseded is removed, and a manifest may come from anywhere."""
+    return not path.startswith("/") and ".." not in path.split("/")

@@ -37,7 +37,7 @@ class LabelSummary:
     """Counts of a run, each failure as (image, reason), and each image with its scores, the least to be trusted first, if asked for.
 
     ``written``: what was made anew in other formats. ``clips``: a few words on each video clip that was labelled.
-    ``shard``: of a part of a run, the file that says what it did.
+    ``shard``: of a part of a run, the file that says what it did. ``gone``: how many other images the folder holds label maps of; ``pruned``: held.
     """
 
     out: Path
@@ -49,6 +49,8 @@ class LabelSummary:
     written: tuple[Path, ...] = ()
     clips: tuple[str, ...] = ()
     shard: str = ""
+    gone: int = 0
+    pruned: bool = False
 
     @property
     def failed(self) -> int:
@@ -73,6 +75,9 @@ class LabelSummary:
         if self.doubtful:
             least = ", ".join(f"{doubt.image} ({doubt.confidence:.2f})" for doubt in self.doubtful[:_NAMED])
             text += f"; least to be trusted: {least}, see {self.out / CONFIDENCE}"
+        if self.gone:
+            others = f"{self.gone} other image{'s' if self.gone > 1 else ''}"
+            text += f"; removed the results of {others}" if self.pruned else f"; results of {others} from earlier runs are there too (--prune removes them)"
         if self.failed:
             image, reason = self.failures[0]
             first = reason if image in reason else f"{image}: {reason}"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from models.errors import StegoError
+from stego_app.labelling.claim import BusyError
 from stego_app.labelling.folder import label_images
 from stego_app.labelling.names import Plan, plan_inputs
 from stego_app.labelling.segmenter import LabellingSegmenter
@@ -46,8 +49,10 @@ def watch(
         states = {plan.name: state for plan, state in found}
         known = frozenset(plan.name for plan in still if done.get(plan.name) == states[plan.name])
         if len(known) < len(still):
-            say(label_images(still, out, segmenter, settings, progress, known))
-            done |= {plan.name: states[plan.name] for plan in still}
+            with suppress(BusyError):  # another run is at work there: at the next look, then
+                # What is still being copied is not among ``still``, so nothing can be said of images that are gone.
+                say(replace(label_images(still, out, segmenter, settings, progress, known), gone=0))
+                done |= {plan.name: states[plan.name] for plan in still}
         seen = states
         time.sleep(every)
 

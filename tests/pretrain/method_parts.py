@@ -15,6 +15,8 @@ from pretrain.methods.base import Method, Setting
 from pretrain.schedules import Clock
 from pretrain.settings import PretrainConfig, checked, make_pretrain_config
 
+CLOSE = {"rel": 1e-5, "abs": 1e-5}
+"""What losses may differ by from their equations, computed in float64."""
 COUNT, SIDE, PATCH, STEPS = 8, 32, 8, 100
 
 
@@ -60,3 +62,8 @@ def softmax(values: np.ndarray) -> np.ndarray:
     """Along the last axis."""
     shifted = np.exp(values - values.max(-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(-1, keepdims=True))
+
+
+def projected(method: Any, images: torch.Tensor) -> torch.Tensor:
+    """What a method's head makes of views (V, B, 3, S, S)."""
+    return method.head(method.pooled(images.flatten(0, 1)))  # type: ignore[no-any-return]
