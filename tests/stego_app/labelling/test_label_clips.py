@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawn_clip import counted, moving_square, write_clip
+from drawn_clip import counted, jpeg_stream, moving_square, write_clip
 from PIL import Image
 from test_label_folder import BLUE, RED, ColourSegmenter, halves
 from typer.testing import CliRunner, Result
 
 from stego_app.cli import app
+from stego_app.formats.image_file import ImageFile
 from stego_app.labelling import clip as clip_module
 from stego_app.labelling.clip_state import FOLDER, ClipState
+from stego_app.labelling.names import plan_clip
+from stego_app.labelling.stills import STILLS, pictures
 from stego_app.video.reading import open_video
 
 FRAMES = 10
@@ -187,6 +190,18 @@ def test_a_dry_run_names_the_clip(folder: Path) -> None:
     assert "would label 2 of 2 images" in result.output
     assert "deep/a.avi" in result.output
     assert not (folder.parent / "out").exists()
+
+
+@pytest.mark.parametrize(("frames", "declared"), [(10, True), (32, True), (60, True), (95, True), (60, False), (200, False)])
+def test_classes_are_looked_for_in_all_of_a_clip(frames: int, declared: bool, tmp_path: Path) -> None:
+    drawn = moving_square(frames)
+    clip = write_clip(tmp_path / "a.avi", drawn, 10.0) if declared else jpeg_stream(tmp_path / "a.mjpeg", drawn)
+    (tmp_path / "stills").mkdir()
+    found = pictures([plan_clip(ImageFile(clip), clip.name)], tmp_path / "stills")
+    assert sorted(tmp_path.rglob("*.png")) == found
+    assert min(frames, STILLS // 2) <= len(found) <= STILLS
+    numbers = [int(path.stem) for path in found]
+    assert numbers == list(range(0, frames, max(1, numbers[1])))  # evenly, to the end
 
 
 def test_classes_are_found_in_images_and_in_frames_of_clips(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
