@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,8 +69,8 @@ class DistillConfig(BaseModel):
     @property
     def fingerprint(self) -> str:
         """16 hex digits of all that decides the result: a checkpoint of another run is not continued."""
-        text = self.model_dump_json(exclude={"out", "precision", "checkpoint_every", "memory_gb", "device"})
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        values = self.model_dump(exclude={"out", "precision", "checkpoint_every", "memory_gb", "device"})
+        return hashlib.sha256(json.dumps(values, default=str).encode()).hexdigest()[:16]  # names of folders need not be valid text
 
 
 def make_config(**fields: Any) -> DistillConfig:

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from models.backbone import Backbone, save_backbone
 from models.backbone_sources import load_backbone
+from models.errors import StegoError
 from pretrain.checkpoint import extra_tensors, load_checkpoint, restore_module, save_checkpoint
 from pretrain.config import DistillConfig
 from pretrain.fitting import fit
@@ -26,7 +27,7 @@ from pretrain.optimiser_state import restore_optimiser
 from pretrain.precision import training_precision
 from pretrain.student import random_student, student_of_blocks
 from pretrain.views import ImageBank, ViewDataset, ViewSchedule, gather_images
-from stego_app.atomic import refuse_folder
+from stego_app.atomic import refuse_folder, write_bytes
 from stego_app.features import precision_of
 from stego_app.progress import Progress, silent
 
@@ -49,12 +50,16 @@ def distill(config: DistillConfig, progress: Progress = silent, say: Say = print
         say: takes the lines meant for the user.
 
     Returns:
-        ``config.out``. Beside it lies ``<out>.log.jsonl``: loss, cosine and rate of every 20th step.
+        ``config.out``. Beside it lies ``<out>.log.jsonl``: loss, cosine and rate of every 20th step, each once, also after an interruption.
 
     Raises:
-        StegoError: no images, an unusable teacher, a diverging or collapsing run, or a full disk.
+        StegoError: settings that do not go together, no images, an unusable teacher, a diverging or collapsing run, or a full disk.
     """
     refuse_folder(config.out)
+    if config.student is not None and "start" in config.model_fields_set:
+        raise StegoError(
+            "--start: says which of the teacher's blocks a student begins as, but one of --student begins from random weights; leave one of them out"
+        )
     paths, held = gather_images(config.data, config.holdout_every)
     bank = ImageBank(paths, config.cache_side, config.memory_gb * 1e9)
     teacher = load_backbone(config.teacher, config.teacher_block)
@@ -115,7 +120,8 @@ def _statistics(teacher: Backbone, student_patch: int, views: ViewDataset, confi
 
 def _run_fingerprint(config: DistillConfig, teacher: Backbone, paths: Sequence[Path]) -> str:
     names = "|".join(f"{path}:{path.stat().st_size}" for path in paths)
-    return hashlib.sha256(f"{config.fingerprint}|{teacher.fingerprint}|{names}".encode()).hexdigest()[:16]
+    # Names of files need not be valid text.
+    return hashlib.sha256(f"{config.fingerprint}|{teacher.fingerprint}|{names}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _trainer(config: DistillConfig, steps: int, keeper: lightning.Callback) -> lightning.Trainer:
@@ -155,6 +161,10 @@ class _Keeper(lightning.Callback):  # type: ignore[misc] # lightning has no type
         if self.tensors:
             restore_optimiser(self.tensors, module, trainer.optimizers[0])
             self.tensors = {}
+        log = log_of(module.config.out)
+        lines = kept_lines(log, module.first_step)
+        if lines or log.exists():
+            write_bytes(log, lines)
 
     def on_train_batch_end(self, trainer: Any, module: Distillation, *_: Any) -> None:
         config = module.config
@@ -171,12 +181,32 @@ class _Keeper(lightning.Callback):  # type: ignore[misc] # lightning has no type
         rate = (done - module.first_step) / (time.monotonic() - self.started)
         values = {name: round(value, 5) for name, value in module.latest.items()}
         line = {"step": done, **values, "learning_rate": learning_rate(done - 1, module.config), "steps_per_second": round(rate, 3)}
-        log = module.config.out.with_name(module.config.out.name + ".log.jsonl")
+        log = log_of(module.config.out)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a") as file:
             file.write(json.dumps(line) + "\n")
         left = (module.config.steps - done) / rate
         self.say(f"step {done}/{module.config.steps}  loss {values['loss']:.4f}  cosine {values['cosine']:.4f}  {rate:.2f} steps/s  {left:.0f} s left")
+
+
+def log_of(out: Path) -> Path:
+    """The log beside the backbone file ``out``."""
+    return out.with_name(out.name + ".log.jsonl")
+
+
+def kept_lines(log: Path, first_step: int) -> bytes:
+    """The lines of a log up to ``first_step``: later ones, of a run that was cut off, will be written again, and earlier runs are of no concern."""
+    if not first_step or not log.is_file():
+        return b""
+    return b"".join(line + b"\n" for line in log.read_bytes().splitlines() if 0 < _step_of(line) <= first_step)
+
+
+def _step_of(line: bytes) -> int:
+    """The step of a line of the log; 0 where it was cut short."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return 0
 
 
 def _held_out_cosine(module: Distillation, bank: ImageBank) -> float:

@@ -14,7 +14,7 @@ def distill(
     out: Annotated[Path, typer.Option("--out", "-o", help="The backbone file to write.")],
     teacher_block: Annotated[int | None, typer.Option(min=0, help="Block whose tokens are the target; the teacher's own choice if not given.")] = None,
     depth: Annotated[int, typer.Option(min=1, help="Blocks of the student.")] = 8,
-    start: Annotated[str, typer.Option(help="Teacher's blocks to start from: first, last or even.")] = "first",
+    start: Annotated[str | None, typer.Option(help="Teacher's blocks to start from: first, last or even; first if not given.")] = None,
     target: Annotated[
         list[str] | None, typer.Option(help="Average the teacher over these: plain, mirror, enlarged (repeat the option); plain and mirror if not given.")
     ] = None,
@@ -37,7 +37,7 @@ def distill(
         out=out,
         teacher_block=teacher_block,
         depth=depth,
-        start=start,
+        **({"start": start} if start is not None else {}),
         student=student,
         **({"targets": tuple(target)} if target else {}),
         steps=steps,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,41 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(folder: Path, teacher: Path,
     assert any("continuing from step 5" in line for line in lines)
     assert digest(broken.out) == digest(whole)
     assert not (tmp_path / "broken.part").exists()
+
+
+def test_the_log_holds_each_step_once_after_an_interruption(folder: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "LOG_EVERY", 2)
+
+    def die(_stage: str, done: int, _total: int) -> None:
+        if done == 9:
+            raise Killed
+
+    def run(progress: Any = lambda *_: None) -> list[int]:
+        distill(config(folder, teacher, tmp_path / "s"), progress, lambda _line: None)
+        return [json.loads(line)["step"] for line in log.read_text().splitlines()]
+
+    log = tmp_path / "s.log.jsonl"
+    with pytest.raises(Killed):
+        run(die)
+    assert log.read_text().count("\n") == 4
+    log.write_text(log.read_text() + '{"step": 8, "los')  # a line cut short
+    assert run() == [2, 4, 6, 8, 10, 12]
+    assert run() == [2, 4, 6, 8, 10, 12]  # another run, not a continuation
+
+
+def test_a_student_from_random_weights_begins_as_no_blocks_of_the_teacher(folder: Path, teacher: Path, tmp_path: Path) -> None:
+    with pytest.raises(StegoError, match="--start: says which of the teacher's blocks"):
+        distill(config(folder, teacher, tmp_path / "s", student="vit_small_patch16_224", start="first"), say=lambda _line: None)
+
+
+def test_names_of_images_and_folders_need_not_be_text(folder: Path, teacher: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"odd \xff")
+    odd.mkdir()
+    for path in folder.iterdir():
+        (odd / os.fsdecode(b"\xfe, " + os.fsencode(path.name))).write_bytes(path.read_bytes())
+    (odd / os.fsdecode(b"\xfd.png")).write_bytes(b"no image")
+    out = distill(config(odd, teacher, tmp_path / "s", steps=8), say=lambda _line: None)
+    assert read_header(out)["card"]["images"] == 7
 
 
 def test_ctrl_c_reaches_the_caller_and_keeps_the_checkpoint(folder: Path, teacher: Path, tmp_path: Path) -> None:
