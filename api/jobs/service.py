@@ -83,7 +83,7 @@ class JobService:
         """
         waiting = self.store.counts().get("queued", 0)
         if waiting >= self.settings.waiting:
-            raise TooManyJobsError(f"{waiting} jobs wait already; try again later")
+            raise self._too_many(waiting)
         path = self._folder.incoming / f"{uuid.uuid4().hex}.zip"
         try:
             yield path
@@ -172,6 +172,10 @@ class JobService:
             raise NoResultError("the job's result is gone from the disk of the service")
         return path
 
+    @staticmethod
+    def _too_many(waiting: int) -> TooManyJobsError:
+        return TooManyJobsError(f"{waiting} jobs wait already; try again later")
+
     def _add(self, kind: Kind, upload: Path, owner: str, model: str, options: dict[str, Any], source: Path | None) -> Job:
         images = look_through(upload, Limits(self.settings.archive_files, self.settings.expanded_bytes))
         job = upload.stem
@@ -181,7 +185,10 @@ class JobService:
             upload.replace(folder.upload)
             if source is not None:
                 snapshot(source, folder.model)
-            self.store.add(job, kind, owner=owner, model=model, options=options, total=len(images))
+            if not self.store.add(job, kind, owner=owner, model=model, options=options, total=len(images), waiting=self.settings.waiting):
+                if kind == "fit":
+                    self.check_name(model)
+                raise self._too_many(self.settings.waiting)
         except BaseException as error:
             folder.remove()
             if isinstance(error, OSError):

@@ -171,14 +171,21 @@ class JobStore:
 
     # Writing -----------------------------------------------------------------------------------------------------
 
-    def add(self, job: str, kind: Kind, *, owner: str, model: str, options: Mapping[str, Any], total: int) -> None:
-        """A new job, which waits."""
-        now = time.time()
+    def add(self, job: str, kind: Kind, *, owner: str, model: str, options: Mapping[str, Any], total: int, waiting: int) -> bool:
+        """A new job, which waits; whether it was added: not where ``waiting`` jobs wait already, or another fit makes a model of the same name.
+
+        In one step, since others may have come while this one's archive did.
+        """
+        values = {"job": job, "kind": kind, "owner": owner, "model": model, "options": json.dumps(dict(options)), "total": total, "waiting": waiting}
         with self._database() as database:
-            database.execute(
-                "insert into jobs (id, kind, owner, state, model, options, total, created, updated) values (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
-                (job, kind, owner, model, json.dumps(dict(options)), total, now, now),
-            )
+            changed = database.execute(
+                "insert into jobs (id, kind, owner, state, model, options, total, created, updated) "
+                "select :job, :kind, :owner, 'queued', :model, :options, :total, :now, :now "
+                "where (select count(*) from jobs where state = 'queued') < :waiting and not (:kind = 'fit' and "
+                "exists (select 1 from jobs where kind = 'fit' and model = :model and state in ('queued', 'running')))",
+                {**values, "now": time.time()},
+            ).rowcount
+        return changed == 1
 
     def claim(self, job: str) -> bool:
         """Take up a job that waits; whether there was one. Counts as a death until something is heard of it."""

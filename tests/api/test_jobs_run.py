@@ -25,7 +25,7 @@ from api.jobs.folder import DataFolder, JobFolder
 from api.jobs.lock import file_lock
 from api.jobs.process import run_job
 from api.jobs.retention import sweep
-from api.jobs.service import JobService, NoResultError, make_job_service
+from api.jobs.service import JobService, NoResultError, TooManyJobsError, make_job_service
 from api.jobs.settings import JobSettings, WorkerSettings
 from api.jobs.store import Job
 from api.jobs.worker import JobRunner
@@ -91,6 +91,19 @@ def test_the_result_is_what_the_segmenter_gives(bench: Bench) -> None:
         assert np.array_equal(np.asarray(Image.open(BytesIO(result[f"labels/{name}"]))), expected)
     assert job.result_bytes == bench.service.result(job.id).stat().st_size
     assert {path.name for path in bench.folder(job).path.iterdir()} == {"result.zip", "lock"}
+
+
+def test_no_more_wait_than_may_however_many_send_at_once(bench: Bench) -> None:
+    service = JobService(bench.service.settings.model_copy(update={"waiting": 1}), bench.settings, bench.service.catalog)
+    with service.incoming() as first, service.incoming() as second:
+        for upload in (first, second):
+            upload.write_bytes(archive(photos(1)))
+        job = service.label(first, {})
+        with pytest.raises(TooManyJobsError, match="1 jobs wait already"):
+            service.label(second, {})
+    assert [path.name for path in bench.data.jobs.iterdir()] == [job.id]
+    assert list(bench.data.incoming.iterdir()) == []
+    service.stop()
 
 
 def test_images_that_fail_are_listed_and_the_others_are_done(bench: Bench) -> None:

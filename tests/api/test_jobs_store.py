@@ -22,7 +22,7 @@ def store(tmp_path: Path) -> Iterator[JobStore]:
 
 
 def add(store: JobStore, job: str = A, total: int = 10) -> None:
-    store.add(job, "label", owner="", model="default", options={"crf": True}, total=total)
+    assert store.add(job, "label", owner="", model="default", options={"crf": True}, total=total, waiting=10_000)
 
 
 def add_many(store: JobStore) -> None:
@@ -43,6 +43,26 @@ def test_a_job_is_kept_when_the_file_is_opened_again(store: JobStore, tmp_path: 
     again.close()
 
 
+def test_no_more_wait_and_no_two_fits_make_one_model_however_close_they_come(store: JobStore, tmp_path: Path) -> None:
+    others = [JobStore(tmp_path / "jobs.sqlite") for _ in range(8)]
+    ready = threading.Barrier(len(others))
+    taken: list[bool] = []
+
+    def come(number: int) -> None:
+        ready.wait()
+        taken.append(others[number].add(f"{number:032x}", "fit", owner="", model="mine", options={}, total=1, waiting=5))
+
+    threads = [threading.Thread(target=come, args=(number,)) for number in range(len(others))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == [False] * 7 + [True]
+    assert [store.add(job, "label", owner="", model="mine", options={}, total=1, waiting=3) for job in (A, B, C)] == [True, True, False]
+    for other in others:
+        other.close()
+
+
 def test_a_table_of_the_first_release_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "old.sqlite"
     store = JobStore(path)
@@ -52,7 +72,7 @@ def test_a_table_of_the_first_release_is_opened(tmp_path: Path) -> None:
         database.execute("alter table jobs drop column owner")
     store = JobStore(path)
     assert row(store).owner == ""
-    store.add(B, "fit", owner="annotation", model="streets", options={}, total=1)
+    store.add(B, "fit", owner="annotation", model="streets", options={}, total=1, waiting=9)
     assert [job.id for job in store.latest(10, owner="annotation")] == [B]
     assert [job.id for job in store.latest(10)] == [B, A]
     store.close()
