@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
@@ -22,6 +22,7 @@ from api.jobs.service import JobService
 from api.jobs.store import Job, State
 from api.openapi import errors
 from api.options import parse_options
+from api.routes.query import known_query
 from api.schemas_jobs import JobFailure, JobList, JobProgress, JobStatus
 
 _SHOWN_FAILURES = 100
@@ -51,7 +52,7 @@ def jobs_router(service: JobService | None) -> APIRouter:
         """
         return await take_archive(request, service, LabelOptions, JobService.label)
 
-    @router.get("", summary="List the jobs", responses=errors(404, 422, 500, 503, 507))
+    @router.get("", summary="List the jobs", responses=errors(404, 422, 500, 503, 507), dependencies=[Depends(known_query)])
     def list_jobs(
         request: Request,
         state: Annotated[State | None, Query(description="Only jobs in this state.")] = None,

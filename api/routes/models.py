@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Depends, Header, Response
 
 from api.catalog import Catalog
 from api.editing import edited
@@ -13,12 +13,14 @@ from api.jobs.answers import answering
 from api.model_facts import Facts
 from api.naming import found_names, named
 from api.openapi import errors
+from api.routes.query import known_query
 from api.schemas import ModelClass, ModelDetail, ModelEntry, ModelList
 from api.schemas_jobs import EditRequest, FoundNames, NameRequest, NewName
 from stego_app.segmentation import hex_color
 from ui.contract import SegmenterLike
 
 _TAG = {"headers": {"ETag": {"description": "Changes with the model; send it as `If-Match` when editing.", "schema": {"type": "string"}}}}
+_STRICT = [Depends(known_query)]
 _IfMatch = Annotated[str | None, Header(max_length=100, description="The model's `ETag`; refused with 412 if the model has changed since.")]
 
 
@@ -39,7 +41,7 @@ def models_router(catalog: Catalog) -> APIRouter:
         with answering():
             return _detail(catalog, name, response)
 
-    @router.patch("/{name}", summary="Rename a model", responses={200: _TAG, **errors(400, 404, 409, 412, 422, 500, 507)})
+    @router.patch("/{name}", summary="Rename a model", responses={200: _TAG, **errors(400, 404, 409, 412, 422, 500, 507)}, dependencies=_STRICT)
     def rename_model(name: str, new: NewName, response: Response, if_match: _IfMatch = None) -> ModelDetail:
         """Give a model of the models folder another name. Jobs that use it go on with it."""
         with answering():
@@ -47,7 +49,7 @@ def models_router(catalog: Catalog) -> APIRouter:
             response.headers["Location"] = f"/v1/models/{new.name}"
             return _detail(catalog, new.name, response)
 
-    @router.delete("/{name}", status_code=204, summary="Remove a model", responses=errors(404, 409, 412, 422, 500, 507))
+    @router.delete("/{name}", status_code=204, summary="Remove a model", responses=errors(404, 409, 412, 422, 500, 507), dependencies=_STRICT)
     def remove_model(name: str, if_match: _IfMatch = None) -> None:
         """Remove a model from the models folder. Jobs that use it go on with it."""
         with answering():
@@ -55,7 +57,12 @@ def models_router(catalog: Catalog) -> APIRouter:
 
     created = {"model": ModelDetail, "description": "Saved as a new model.", **_TAG}
 
-    @router.post("/{name}/edits", summary="Edit a model's classes", responses={200: _TAG, 201: created, **errors(400, 404, 409, 412, 422, 500, 507)})
+    @router.post(
+        "/{name}/edits",
+        summary="Edit a model's classes",
+        responses={200: _TAG, 201: created, **errors(400, 404, 409, 412, 422, 500, 507)},
+        dependencies=_STRICT,
+    )
     def edit_model(
         name: str,
         request: EditRequest,
@@ -70,7 +77,10 @@ def models_router(catalog: Catalog) -> APIRouter:
     named_new = {"model": FoundNames, "description": "Saved as a new model.", **_TAG}
 
     @router.post(
-        "/{name}/names", summary="Name a model's classes from words", responses={200: _TAG, 201: named_new, **errors(400, 404, 409, 412, 422, 500, 507)}
+        "/{name}/names",
+        summary="Name a model's classes from words",
+        responses={200: _TAG, 201: named_new, **errors(400, 404, 409, 412, 422, 500, 507)},
+        dependencies=_STRICT,
     )
     def name_model(
         name: str,
@@ -80,11 +90,17 @@ def models_router(catalog: Catalog) -> APIRouter:
     ) -> FoundNames:
         """Choose a word for each class, or none, and rename the classes so: edits like others, which can be undone. The server needs the extra `text`."""
         with answering():
-            found = found_names(catalog.get(name), request)
+            seen = catalog.get(name)
+            found = found_names(seen, request)
+
+            def renamed(segmenter: SegmenterLike) -> SegmenterLike:
+                nonlocal found
+                if segmenter is not seen:  # edited in the meantime: its ids may be those of other classes
+                    found = found_names(segmenter, request)
+                return named(segmenter, found, request)
+
             change = any(entry.name is not None for entry in found) and not request.dry_run
-            place = name
-            if change:
-                place = _change(catalog, name, lambda segmenter: named(segmenter, found, request), request.save_as, if_match, response)
+            place = _change(catalog, name, renamed, request.save_as, if_match, response) if change else name
             _tell_tag(catalog, place, response)
             return FoundNames(model=place, changed=change, names=found)
 

@@ -175,6 +175,7 @@ def test_lists_in_pages(served: httpx.Client) -> None:
     assert [job["id"] for job in second["jobs"]] == made[:1]
     assert problem(served.get("/v1/jobs?limit=0")) == (422, "invalid_option", "limit")
     assert problem(served.get("/v1/jobs?state=odd")) == (422, "invalid_option", "state")
+    assert problem(served.get("/v1/jobs?stat=done")) == (422, "unknown_option", "stat")
     assert problem(served.get(f"/v1/jobs?before={'0' * 32}"))[0] == 404
 
 

@@ -147,6 +147,16 @@ def test_an_edit_in_vain_changes_nothing(client: httpx.Client, folder: Path) -> 
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
+def test_options_in_the_query_are_not_passed_over(client: httpx.Client, folder: Path) -> None:
+    before = (folder / "fields.safetensors").read_bytes()
+    body = {"edits": [{"op": "rename", "id": 0, "name": "wheat"}]}
+    assert problem(client.post("/v1/models/fields/edits?save_as=farms", json=body)) == (422, "unknown_option")
+    assert problem(client.post("/v1/models/fields/names?dry_run=true", json={"words": ["a", "b"]})) == (422, "unknown_option")
+    assert problem(client.patch("/v1/models/fields?dry_run=true", json={"name": "farms"})) == (422, "unknown_option")
+    assert problem(client.delete("/v1/models/fields?dry_run=true")) == (422, "unknown_option")
+    assert (folder / "fields.safetensors").read_bytes() == before
+
+
 def test_an_edit_of_what_has_changed_since_is_refused(client: httpx.Client) -> None:
     tag = client.get("/v1/models/fields").headers["etag"]
     body = {"edits": [{"op": "rename", "id": 0, "name": "mine"}]}

@@ -13,6 +13,7 @@ from live_server import running
 
 from api import ServiceSettings, create_app
 from api.jobs.settings import JobSettings
+from api.schemas_jobs import FoundName, NameRequest
 from models.backbone import Backbone
 from stego_app.naming.bridge_tower import BridgeTower
 from stego_app.segmenter import Segmenter
@@ -47,6 +48,25 @@ def test_classes_are_named_and_the_names_can_be_undone(served: tuple[httpx.Clien
     assert undone.json()["class_table"][0]["name"] == "class 0"
     saved = client.post("/v1/models/plants/names", json={"words": WORDS, "save_as": "forest"})
     assert (saved.status_code, saved.headers["Location"]) == (201, "/v1/models/forest")
+
+
+def test_a_model_that_is_edited_meanwhile_is_looked_at_again(served: tuple[httpx.Client, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a word would go to the class that now has the id of the one it was meant for."""
+    client, folder = served
+    counts: list[int] = []
+
+    def last_is_tree(segmenter: Segmenter, _: NameRequest) -> list[FoundName]:
+        counts.append(len(segmenter.class_names()))
+        if len(counts) == 1:
+            assert client.post("/v1/models/plants/edits", json={"edits": [{"op": "merge", "ids": [0, 1]}]}).status_code == 200
+        return [FoundName(id=counts[-1] - 1, name="tree", confidence=0.9, candidates=[])]
+
+    monkeypatch.setattr("api.routes.models.found_names", last_is_tree)
+    answer = client.post("/v1/models/plants/names", json={"words": WORDS})
+    assert answer.status_code == 200, answer.text
+    assert counts == [counts[0], counts[0] - 1]
+    names = Segmenter.load(folder / "plants.safetensors").class_names()
+    assert [entry["id"] for entry in answer.json()["names"]] == [names.index("tree")] == [len(names) - 1]
 
 
 def test_problems_are_one_line(served: tuple[httpx.Client, Path]) -> None:
