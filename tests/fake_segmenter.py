@@ -187,3 +187,18 @@ class FakeSegmenter:
 
     def _with(self, edit: Edit) -> FakeSegmenter:
         return replace(self, edits=(*self.edits, edit))
+
+
+@dataclass
+class ChangingCatalog:
+    """One segmenter, called "default", that a test may change as another program does."""
+
+    segmenter: FakeSegmenter
+    default: str = "default"
+
+    def names(self) -> list[str]:
+        return [self.default]
+
+    def get(self, name: str | None = None) -> FakeSegmenter:
+        assert name in (None, self.default)
+        return self.segmenter

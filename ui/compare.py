@@ -14,7 +14,7 @@ from models.errors import StegoError
 from stego_app.compare_view import agreement, differing_picture
 from stego_app.demo_images import example_images
 from stego_app.images import read_image
-from ui.contract import SegmentationLike
+from ui.contract import SegmentationLike, SegmenterLike
 from ui.desk import Desk
 from ui.held import Held
 from ui.offline import uploaded  # before Gradio
@@ -40,10 +40,13 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Bench:
-    """A photo and its features by segmenter, so that moving a slider does not encode again."""
+    """A photo and its features by the segmenter's name, so that moving a slider does not encode again.
+
+    Beside its features stands the segmenter that made them: under its name there may be another by now.
+    """
 
     image: npt.NDArray[np.uint8]
-    encoded: Mapping[str, Any]
+    encoded: Mapping[str, tuple[SegmenterLike, Any]]
 
     @property
     def pixels(self) -> int:
@@ -110,11 +113,12 @@ class CompareDesk:
     def _segment(self, tab: str, setting: Setting) -> SegmentationLike:
         bench = self._benches.need(tab)
         segmenter = self.shop.catalog.get(setting.model)
-        if setting.model not in bench.encoded:
+        maker, encoded = bench.encoded.get(setting.model, (None, None))
+        if maker is not segmenter:
             encoded = self.shop.run(lambda: segmenter.encode(bench.image))
-            bench = self._benches.put(tab, replace(bench, encoded={**bench.encoded, setting.model: encoded}))
+            self._benches.put(tab, replace(bench, encoded={**bench.encoded, setting.model: (segmenter, encoded)}))
         classes = in_range(setting.classes, segmenter)
-        found: SegmentationLike = self.shop.run(lambda: segmenter.decode(bench.encoded[setting.model], classes=classes, crf=setting.crf))
+        found: SegmentationLike = self.shop.run(lambda: segmenter.decode(encoded, classes=classes, crf=setting.crf))
         return found
 
 

@@ -23,7 +23,6 @@ class Sitting:
     Attributes:
         model: name of the segmenter in the catalog.
         segmenter: that segmenter, with this person's edits.
-        given_edits: number of edits it came with, which undo leaves alone.
         path: of the image, as uploaded; it may be gone after a while.
         stem: its name for downloads, harmless in any file system.
         encoded: the image's features, opaque.
@@ -37,7 +36,6 @@ class Sitting:
 
     model: str
     segmenter: SegmenterLike
-    given_edits: int
     path: Path
     stem: str
     encoded: Any
@@ -53,19 +51,15 @@ class Sitting:
         """Pixels of the image, a measure of the memory this sitting holds."""
         return int(self.segmentation.labels.size)
 
-    @property
-    def own_edits(self) -> int:
-        """Number of edits by this person."""
-        return len(self.segmenter.edits) - self.given_edits
-
     def changed(self, segmenter: SegmenterLike) -> Sitting:
         """With ``segmenter``, this one after one more change by this person; not decoded again."""
         made = len(segmenter.edits) - len(self.segmenter.edits)
         return replace(self, segmenter=segmenter, steps=(*self.steps, made))
 
-    def label_in_legend(self, position: int) -> int:
-        """Label of the class at a position of the legend."""
-        return int(self.segmentation.areas()[position]["label"])
+    def label_in_legend(self, position: int) -> int | None:
+        """Label of the class at a position of the legend; None where the legend is shorter by now than the one that was clicked."""
+        areas = self.segmentation.areas()
+        return int(areas[position]["label"]) if 0 <= position < len(areas) else None
 
     def label_at(self, x: int, y: int) -> int | None:
         """Label at a pixel of `picture`; None where the class is ignored."""
@@ -79,18 +73,17 @@ class Sitting:
 def begin(
     image: npt.NDArray[np.uint8], path: Path, model: str, segmenter: SegmenterLike, *, classes: int, crf: float, before: Sitting | None = None
 ) -> Sitting:
-    """Encode ``image`` and segment it. Edits made on ``before``, an earlier image with the same model, stay."""
+    """Encode ``image`` and segment it. Changes made on ``before``, an earlier image with the same model, stay; without any, the model is as it is now."""
     begun = time.perf_counter()
-    given_edits = len(segmenter.edits)
     steps: tuple[int, ...] = ()
-    if before is not None and before.model == model:
-        segmenter, given_edits, steps = before.segmenter, before.given_edits, before.steps
+    if before is not None and before.model == model and before.steps:
+        segmenter, steps = before.segmenter, before.steps
     classes = in_range(classes, segmenter)
     encoded = segmenter.encode(image)
     segmentation = segmenter.decode(encoded, classes=classes, crf=crf)
     picture = reduce_picture(image, screen_size(*image.shape[:2]))
     seconds = time.perf_counter() - begun
-    return Sitting(model, segmenter, given_edits, path, file_stem(path.name), encoded, picture, segmentation, classes, crf, seconds, steps)
+    return Sitting(model, segmenter, path, file_stem(path.name), encoded, picture, segmentation, classes, crf, seconds, steps)
 
 
 def decode_again(sitting: Sitting, *, classes: int, crf: float) -> Sitting:

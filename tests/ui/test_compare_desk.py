@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_segmenter import FakeSegmenter
+from fake_segmenter import ChangingCatalog, FakeSegmenter
 from PIL import Image
 from sample_photo import photo
 
@@ -42,6 +42,17 @@ def test_a_photo_is_encoded_once_a_model(tmp_path: Path, path: Path) -> None:
     assert sorted(encoded) == ["default", "other"]
     benches.drop("tab")
     assert benches.begin("tab", None) is False
+
+
+def test_a_model_that_another_has_taken_the_place_of_encodes_again(tmp_path: Path, path: Path) -> None:
+    encoded: list[str] = []
+    catalog = ChangingCatalog(FakeSegmenter(on_encode=lambda: encoded.append("old")))
+    benches = CompareDesk(Workshop(catalog, tmp_path, 10_000))
+    benches.open("tab", path)
+    benches.compare("tab", Setting("default", 9, 1.0), Setting("default", 5, 1.0))
+    catalog.segmenter = FakeSegmenter(on_encode=lambda: encoded.append("new"))
+    benches.compare("tab", Setting("default", 9, 1.0), Setting("default", 5, 1.0))
+    assert encoded == ["old", "new"]
 
 
 def test_the_photo_of_the_first_tab_is_taken(tmp_path: Path, path: Path) -> None:

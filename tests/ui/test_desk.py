@@ -12,7 +12,7 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from fake_segmenter import FakeSegmenter
+from fake_segmenter import ChangingCatalog, FakeSegmenter
 from PIL import Image
 from sample_photo import photo
 
@@ -77,6 +77,19 @@ def test_the_view_and_its_files(desk: Desk, path: Path) -> None:
     assert "80 × 60 pixels" in view.status
     assert f"{len(view.choices)} of 9 classes" in view.status
     assert [text for text, _ in view.choices] == [text for _, text in view.layers.masks]
+
+
+def test_the_next_photo_is_seen_with_what_others_have_edited(path: Path, files: Path) -> None:
+    catalog = ChangingCatalog(FakeSegmenter())
+    desk = Desk(Workshop(catalog, files, 10_000))
+    desk.open("tab", path, "default", classes=9, crf=1.0)
+    catalog.segmenter = catalog.segmenter.rename(catalog.segmenter.table().leaves_of(0), "earth")
+    assert desk.open("tab", path, "default", classes=9, crf=1.0).segmentation.names[0] == "earth"
+    desk.edit("tab", "rename", [1], "mine")
+    catalog.segmenter = catalog.segmenter.rename(catalog.segmenter.table().leaves_of(0), "moon")
+    assert list(desk.open("tab", path, "default", classes=9, crf=1.0).segmentation.names[:2]) == ["earth", "mine"]  # this person's changes stay
+    desk.undo("tab")
+    assert desk.open("tab", path, "default", classes=9, crf=1.0).segmentation.names[0] == "moon"
 
 
 def held(folder: Path) -> list[str]:
@@ -157,7 +170,7 @@ def test_edits_change_names_and_labels_and_can_be_undone(desk: Desk, path: Path)
     assert merged.labels[-1, 0] == merged.labels[20, 30] != merged.labels[0, 0]
     ignored = desk.edit("tab", "ignore", [int(merged.labels[0, 0])])
     assert ignored.segmentation.labels[0, 0] == 255
-    assert ignored.own_edits == 3
+    assert sum(ignored.steps) == 3
     for _ in range(3):
         last = desk.undo("tab")
     np.testing.assert_array_equal(last.segmentation.labels, before.labels)
@@ -255,7 +268,7 @@ def test_edits_that_cannot_be(desk: Desk, path: Path, operation: str, labels: li
     desk.open("tab", path, "default", classes=9, crf=1.0)
     with pytest.raises(StegoError, match=message):
         desk.edit("tab", operation, labels, name)
-    assert desk.need("tab").own_edits == 0
+    assert sum(desk.need("tab").steps) == 0
 
 
 def test_bad_files_are_one_line(desk: Desk, tmp_path: Path) -> None:

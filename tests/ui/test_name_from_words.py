@@ -38,9 +38,9 @@ def test_all_classes_get_the_word_that_fits_and_one_undo_takes_the_names_back(de
     sitting, told = desk.name("tab", [], "road, tree, sky")
     assert told == "3 of 3 classes named: tree"
     assert list(sitting.segmentation.names) == ["tree 1", "tree 2", "tree 3"]
-    assert sitting.own_edits == 3
+    assert sum(sitting.steps) == 3
     assert desk.undo("tab").segmentation.names == before
-    assert desk.need("tab").own_edits == 0
+    assert sum(desk.need("tab").steps) == 0
 
 
 def test_chosen_classes_alone_are_named_and_changes_are_undone_one_by_one(desk: Desk) -> None:
@@ -50,7 +50,7 @@ def test_chosen_classes_alone_are_named_and_changes_are_undone_one_by_one(desk: 
     desk.name("tab", [], "road, tree")
     desk.edit("tab", "rename", [0], "hedge")
     assert desk.undo("tab").segmentation.names[0] == "tree 1"
-    assert desk.undo("tab").own_edits == 1
+    assert sum(desk.undo("tab").steps) == 1
 
 
 def test_one_undo_takes_names_from_words_back_whatever_came_between(desk: Desk, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_one_undo_takes_names_from_words_back_whatever_came_between(desk: Desk, 
 def test_words_that_fit_nothing_change_nothing(desk: Desk) -> None:
     sitting, told = desk.name("tab", [], "road, sky")
     assert "keep their names" in told
-    assert sitting.own_edits == 0
+    assert sum(sitting.steps) == 0
 
 
 @pytest.mark.parametrize(("text", "said"), [("", "no words"), ("road", "only one word"), ("road, tree, Road", "entry 3: 'Road' is there already")])
