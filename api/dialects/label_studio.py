@@ -77,7 +77,7 @@ class _Work:
     model: str
     brush: Brush
     version: str
-    clicks: tuple[Click, ...]
+    clicks: tuple[Click, ...] | None
 
     async def all(self, tasks: list[Task]) -> list[Prediction | ApiError]:
         turn = asyncio.Semaphore(_AT_ONCE)
@@ -109,7 +109,7 @@ class _Work:
         return await self.inference.run(job, self._prediction, self.request)
 
     def _prediction(self, result: Segmented) -> Prediction:
-        if self.clicks:
+        if self.clicks is not None:
             clicked = clicked_regions(result, self.brush, self.clicks)
             return Prediction(result=clicked, score=mean_score(clicked), model_version=self.version)
         regions, left_out = class_regions(result, self.brush)
@@ -140,8 +140,10 @@ def _brush(text: str) -> Brush:
         raise ApiError(422, "bad_label_config", str(error), field="label_config") from error
 
 
-def _clicks(params: Mapping[str, Any] | None) -> tuple[Click, ...]:
-    """The keypoints of the context that Label Studio sends as one is set; positions are in per cent.
+def _clicks(params: Mapping[str, Any] | None) -> tuple[Click, ...] | None:
+    """The keypoints of the context that Label Studio sends as one is set, less those that say where the thing is not; None where none was set.
+
+    Positions are in per cent.
 
     Raises:
         ApiError: a context of another form.
@@ -149,7 +151,7 @@ def _clicks(params: Mapping[str, Any] | None) -> tuple[Click, ...]:
     context = (params or {}).get("context")
     results = context.get("result") if isinstance(context, dict) else None
     if not results:
-        return ()
+        return None
     try:
         return tuple(_click(entry) for entry in results if entry.get("is_positive", 1))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

@@ -50,7 +50,7 @@ class PredictRequest(BaseModel):
         }
     )
 
-    tasks: list[Task] = Field(max_length=100)
+    tasks: list[Task] = Field(max_length=1000)
     label_config: str
     project: str | int | None = None
     params: dict[str, Any] | None = Field(default=None, description="`context.result` may hold keypoints that were clicked.")

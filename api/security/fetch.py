@@ -95,8 +95,10 @@ class Fetcher:
 
     def _is_own(self, target: Target) -> bool:
         """Whether it is an image of the operator's Label Studio, whose address may be private."""
-        inside = target.path.startswith(_OWN_PATHS) and ".." not in unquote(target.path)
-        return inside and self._own is not None and target.origin == self._own.origin
+        if self._own is None or target.origin != self._own.origin:
+            return False
+        base = self._own.path.rstrip("/")  # Label Studio may live below a path of its host
+        return target.path.startswith(tuple(base + path for path in _OWN_PATHS)) and ".." not in unquote(target.path)
 
     def _checked_ip(self, target: Target) -> str:
         """The address to connect to."""
@@ -159,9 +161,12 @@ def _own_address(address: str | None) -> Target | None:
     if address is None:
         return None
     try:
-        return parse_address(address)
+        own = parse_address(address)
     except BadAddressError:
-        raise StegoError(f"--label-studio {address}: expected its address, as http://localhost:8080") from None
+        own = None
+    if own is None or "?" in own.path:
+        raise StegoError(f"--label-studio {address}: expected its address, as http://localhost:8080")
+    return own
 
 
 class _Plain(http.client.HTTPConnection):

@@ -282,6 +282,17 @@ def test_wrapping_makes_no_private_address_public(address: Any) -> None:
         assert not any(is_public(entry) for entry in wrapped)
 
 
+def test_a_label_studio_below_a_path_of_its_host() -> None:
+    with internet(send) as port:
+        fetch = Fetcher(ServiceSettings(label_studio=f"http://127.0.0.1:{port}/annotate/"))
+        assert fetch.from_label_studio("/annotate/data/upload/1/a.png") == b"picture"
+        for path in ("/data/upload/1/a.png", "/annotate/api/users", "/annotate/data/../api/users"):
+            with pytest.raises(FetchError, match="not one that images may be fetched from"):
+                fetch.from_label_studio(path)
+    with pytest.raises(StegoError, match="expected its address"):
+        Fetcher(ServiceSettings(label_studio="http://localhost:8080/?project=1"))
+
+
 def test_images_of_the_operators_label_studio_may_be_private(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LABEL_STUDIO_KEY, "its-token")
     seen: list[tuple[str, str | None]] = []

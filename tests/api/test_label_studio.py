@@ -110,6 +110,8 @@ def test_a_click_gives_the_piece_that_is_there(backend: httpx.Client) -> None:
     assert region["value"]["brushlabels"] == ["grass"]
     labels = expected(named())
     np.testing.assert_array_equal(read_brush_rle(region["value"]["rle"], 60, 80), np.where(labels == labels[24, 30], 255, 0))
+    [nothing] = backend.post("/predict", json=asked(DATA, context={"result": [{**click, "is_positive": 0}]})).json()["results"]
+    assert nothing["result"] == []  # where a thing is not says of no thing where it is
     for wrong in ({}, {"value": {}}, {"value": {"x": 500, "y": 0, "keypointlabels": ["a"]}}, {"value": {"x": "nan", "y": 0, "keypointlabels": ["a"]}}, 7):
         answer = backend.post("/predict", json=asked(DATA, context={"result": [wrong]}))
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "bad_context"), wrong
@@ -125,6 +127,8 @@ def test_a_task_that_fails_does_not_take_the_others_along(backend: httpx.Client)
     alone = backend.post("/predict", json=asked("data:image/png;base64,AAAA"))
     assert (alone.status_code, alone.json()["error"]["code"]) == (415, "not_an_image")
     assert backend.post("/predict", json=asked()).json() == {"results": []}
+    many = backend.post("/predict", json=asked(*["data:,x"] * 300))  # all tasks that are chosen come in one request
+    assert (many.status_code, many.json()["error"]["code"]) == (422, "not_base64")
 
 
 def test_images_elsewhere_are_not_fetched_unless_allowed(backend: httpx.Client) -> None:
