@@ -25,7 +25,7 @@ class SegmentOptions(BaseModel):
     fade: float = Field(default=0.0, ge=0.0, le=1.0, description="How far an overlay fades pixels that are uncertain, 0 (not at all) to 1.")
     abstain: float | None = Field(default=None, ge=0.0, le=1.0, description="Give no class (255) where confidence is below this, 0 to 1; never if absent.")
     format: Form | None = Field(default=None, description="Form of the answer; wins over `Accept`.")
-    model: str | None = Field(default=None, max_length=64, description="Name of a model from `/v1/models`; the default one if absent.")
+    model: str | None = Field(default=None, min_length=1, max_length=64, description="Name of a model from `/v1/models`; the default one if absent.")
 
 
 def parse_options(kind: type[Options], query: Iterable[tuple[str, str]], fields: Iterable[tuple[str, Any]]) -> Options:

@@ -121,6 +121,8 @@ async def _read_multipart(request: Request, max_bytes: int) -> Upload:
         form = await parser.parse()
     except MultiPartException as error:
         raise ApiError(400, "bad_multipart", f"multipart body: {error.message}") from error
+    except UnicodeError as error:  # some of Python's encodings raise no UnicodeDecodeError, which alone is expected
+        raise ApiError(400, "bad_multipart", "multipart body: names that cannot be read in the charset given; expected none, or UTF-8") from error
     try:
         image: bytes | None = None
         fields: list[tuple[str, str]] = []

@@ -14,7 +14,7 @@ class LabelOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str | None = Field(default=None, max_length=64, description="Name of a model from `/v1/models`; the default one if absent.")
+    model: str | None = Field(default=None, min_length=1, max_length=64, description="Name of a model from `/v1/models`; the default one if absent.")
     classes: int | None = Field(default=None, ge=1, le=255, description="Number of classes (granularity); the model's own if absent.")
     crf: bool = Field(default=True, description="Sharpen borders with a dense CRF; false is faster.")
     flip: bool = Field(default=False, description="Average with the mirrored image; slower, a little more accurate.")

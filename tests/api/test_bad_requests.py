@@ -75,6 +75,7 @@ def test_bad_images_raw_and_multipart(client: httpx.Client, content: bytes, stat
         ({"classes": "many"}, "classes", "invalid_option"),
         ({"classes": "3.5"}, "classes", "invalid_option"),
         ({"crf": "perhaps"}, "crf", "invalid_option"),
+        ({"model": ""}, "model", "invalid_option"),
         ({"alpha": "2"}, "alpha", "invalid_option"),
         ({"alpha": "nan"}, "alpha", "invalid_option"),
         ({"format": "jpeg"}, "format", "invalid_option"),
@@ -124,6 +125,9 @@ def test_multipart_that_is_not_what_was_asked(client: httpx.Client) -> None:
     check(client.post("/v1/segment", content=b"--y\r\nnonsense", headers=broken), 400, "bad_multipart")
     check(client.post("/v1/segment", content=b"", headers=broken), 400, "missing_image", "image")
     check(client.post("/v1/segment", content=PHOTO, headers={"Content-Type": "multipart/form-data"}), 400, "bad_multipart")
+    for charset in ("punycode", "undefined"):
+        form = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + PHOTO + b"\r\n--x--\r\n"
+        check(client.post("/v1/segment", content=form, headers={"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}), 400, "bad_multipart")
     many = {f"f{number}": (None, "1") for number in range(40)}
     check(client.post("/v1/segment", files=many), 400, "bad_multipart")
 

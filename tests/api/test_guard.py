@@ -225,8 +225,10 @@ def test_pages_of_other_origins() -> None:
             answer = httpx.post(f"{url}/v1/segment", content=photo(), headers=headers)
             assert answer.status_code == status, origin
             assert answer.headers.get("access-control-allow-origin") == (allowed if origin == allowed else None)
-        ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
+        answer = httpx.get(f"{url}/v1/models/default", headers={"Origin": allowed})
+        ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key, if-match"}
         assert httpx.options(f"{url}/v1/segment", headers={"Origin": allowed, **ask}).headers["access-control-allow-origin"] == allowed
+        assert {"etag", "location"} <= set(answer.headers["access-control-expose-headers"].lower().split(", "))
         refused = httpx.options(f"{url}/v1/segment", headers={"Origin": "https://evil.example", **ask})
         assert "access-control-allow-origin" not in refused.headers
 
