@@ -20,6 +20,17 @@ from ui.pictures import Look
 
 PNG = "png"
 OVERLAY = "overlay"
+# Shorter than what the command line says of them: a phone has room for about 32 characters.
+_WORDS = {
+    "voc": "PASCAL VOC masks",
+    "cvat-mask": "CVAT masks",
+    "cvat": "CVAT XML",
+    "coco": "COCO, by class",
+    "coco-instances": "COCO, by piece",
+    "yolo": "YOLO polygons",
+    "labelme": "LabelMe JSON",
+    "label-studio": "Label Studio",
+}
 _NOT_HERE = {"geotiff", OVERLAY}  # a photo dropped on the page lies nowhere on earth; overlays are drawn as the page shows them
 
 
@@ -34,7 +45,7 @@ class Labelled:
 
 def choices() -> list[tuple[str, str]]:
     """(what people read, name) of every format that the page writes."""
-    others = [(f"{entry.name} – {entry.about}", entry.name) for entry in formats().values() if entry.name not in _NOT_HERE]
+    others = [(f"{name} – {_WORDS.get(name, entry.about)}", name) for name, entry in formats().items() if name not in _NOT_HERE]
     return [("Index PNG, with palette", PNG), ("Overlay, JPEG", OVERLAY), *others]
 
 

@@ -7,11 +7,19 @@ from zipfile import ZipFile
 
 import pytest
 from drawn_scene import drawn_scene
-from page_steps import PHOTO, WAIT, fetched, legend, notice, open_tab, segmented, shot, upload
+from page_steps import PHOTO, WAIT, choose, fetched, legend, notice, open_tab, segmented, shot, upload
 from PIL import Image
 from playwright.sync_api import FilePayload, Page, expect
 
+from ui.exports import choices
+
 pytestmark = pytest.mark.browser
+
+_TEXT_WIDTH = """(input) => {
+    const context = document.createElement("canvas").getContext("2d");
+    context.font = getComputedStyle(input).font;
+    return context.measureText(input.value).width;
+}"""
 
 
 def scene(seed: int) -> FilePayload:
@@ -131,6 +139,15 @@ def test_on_a_phone_and_in_the_dark_nothing_sticks_out(page: Page) -> None:
         page.wait_for_timeout(200)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
         shot(page, f"phone-{name}")
+    open_tab(page, "Segment")
+    box = page.locator("#format input")
+    for text, _ in choices():
+        choose(page, "#format", text)
+        expect(box).to_have_value(text)
+        caret = 28  # pixels that the arrow lies over
+        assert box.evaluate("(input) => input.scrollWidth <= input.clientWidth"), text
+        assert box.evaluate(_TEXT_WIDTH) <= box.evaluate("(input) => input.clientWidth") - caret, text
+    shot(page, "phone-formats")
     color = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(int(value) for value in re.findall(r"\d+", color)[:3]) < 60
     page.set_viewport_size({"width": 1280, "height": 900})
