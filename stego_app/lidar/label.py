@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections import Counter
@@ -21,8 +22,8 @@ from stego_app.data.dataset import evenly
 from stego_app.features import device_of
 from stego_app.lidar.birdseye import birdseye
 from stego_app.lidar.labels import read_numbers, write_numbers
-from stego_app.lidar.ledger import ScanLedger, content_of
-from stego_app.lidar.readers import find_scans, read_scan
+from stego_app.lidar.ledger import ScanLedger
+from stego_app.lidar.readers import find_scans, read_bytes, read_scan
 from stego_app.lidar.scan import Scan
 from stego_app.lidar.segmenter import LidarSegmenter, read_lidar_segmenter
 from stego_app.palette import palette
@@ -78,8 +79,16 @@ def _label_one(
     segmenter: LidarSegmenter, path: Path, out: Path, name: Path, classes: int, drawn: bool, device: str, result: Labelled, ledger: ScanLedger
 ) -> Numbers:
     """Label one scan; how many of its points are of each class, (classes,)."""
-    scan, content = read_scan(path), content_of(path)
     target, picture = out / "labels" / f"{name}.label", out / "pictures" / f"{name}.png"
+    raw = read_bytes(path)
+    content = hashlib.sha256(raw).hexdigest()
+    try:
+        scan = read_scan(path, raw)
+    except StegoError:
+        if str(name) in ledger.content and ledger.content[str(name)] != content:  # what is there is of the scan that it was
+            target.unlink(missing_ok=True)
+            picture.unlink(missing_ok=True)
+        raise
     kept = _kept(target, scan, classes) if ledger.content.get(str(name)) == content else None
     if kept is not None:
         found = kept

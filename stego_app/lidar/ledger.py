@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
-from models.errors import StegoError
 from stego_app.atomic import output_error
 
 NAME = "scans.jsonl"
@@ -46,15 +44,3 @@ class ScanLedger:
                 file.write(("" if file.tell() == 0 else "\n").encode() + json.dumps([name, content]).encode())
         except OSError as error:
             raise output_error(self.path, error) from error
-
-
-def content_of(path: Path) -> str:
-    """SHA-256 of a scan's file.
-
-    Raises:
-        StegoError: it cannot be read.
-    """
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise StegoError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -26,16 +26,12 @@ class PcdHeader:
     offset: int
 
 
-def read_pcd(path: Path) -> Scan:
+def read_pcd(path: Path, raw: bytes) -> Scan:
     """Fields ``x y z`` and ``intensity`` (0 where there is none); intensities above 1 are taken for 0 to 255. Points of NaN are missing returns.
 
     Raises:
         ScanError: a damaged header, missing fields or such of several numbers, too few bytes, or see `checked_scan`.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ScanError(f"{path}: cannot be read ({error.strerror})") from error
     header = parse_header(raw, str(path))
     table = _rows(raw[header.offset :], header, str(path))
     names = {str(name).lower(): str(name) for name in header.record.names or ()}

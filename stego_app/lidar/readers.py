@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,34 +18,34 @@ STEP = 0.005
 """Metres of one unit of a compact npz."""
 
 
-def read_kitti(path: Path) -> Scan:
+def read_kitti(path: Path, raw: bytes) -> Scan:
     """KITTI's and SemanticKITTI's ``.bin``: float32 x, y, z, intensity in [0, 1] (Geiger et al., 2013).
 
     Raises:
         ScanError: not rows of four numbers, or see `checked_scan`.
     """
-    rows = _table(path, 4, "x y z intensity")
+    rows = _table(path, raw, 4, "x y z intensity")
     return checked_scan(str(path), rows[:, :3], rows[:, 3])
 
 
-def read_nuscenes(path: Path) -> Scan:
+def read_nuscenes(path: Path, raw: bytes) -> Scan:
     """nuScenes' ``.pcd.bin``: float32 x, y, z, intensity in 0 to 255, ring (Caesar et al., 2020).
 
     Raises:
         ScanError: not rows of five numbers, or see `checked_scan`.
     """
-    rows = _table(path, 5, "x y z intensity ring")
+    rows = _table(path, raw, 5, "x y z intensity ring")
     return checked_scan(str(path), rows[:, :3], rows[:, 3] / 255)
 
 
-def read_compact(path: Path) -> Scan:
+def read_compact(path: Path, raw: bytes) -> Scan:
     """An ``.npz`` of ``xyz_5mm`` (N, 3) int16 in units of 5 mm and ``intensity`` (N,) uint8.
 
     Raises:
         ScanError: other arrays, or see `checked_scan`.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
             units, intensity = arrays["xyz_5mm"], arrays["intensity"]
     except (OSError, TypeError, *DAMAGED) as error:  # TypeError: one array, not an archive of them
         raise ScanError(f"{path}: not a scan ({error}); expected an npz of 'xyz_5mm' (N, 3) int16 and 'intensity' (N,) uint8") from error
@@ -54,19 +55,15 @@ def read_compact(path: Path) -> Scan:
     return checked_scan(str(path), units * np.float32(STEP), intensity / np.float32(255))
 
 
-def _table(path: Path, columns: int, names: str) -> npt.NDArray[np.float32]:
+def _table(path: Path, raw: bytes, columns: int, names: str) -> npt.NDArray[np.float32]:
     """Rows (N, columns) of a file of float32."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ScanError(f"{path}: cannot be read ({error.strerror})") from error
     if len(raw) % (4 * columns):
         raise ScanError(f"{path}: {len(raw)} bytes are not rows of {columns} float32 ({names}); the file is cut off, or of another format")
     return np.frombuffer(raw, "<f4").reshape(-1, columns)
 
 
-READERS: dict[str, Callable[[Path], Scan]] = {".pcd.bin": read_nuscenes, ".bin": read_kitti, ".pcd": read_pcd, ".npz": read_compact}
-"""By how a file's name ends, longest first."""
+READERS: dict[str, Callable[[Path, bytes], Scan]] = {".pcd.bin": read_nuscenes, ".bin": read_kitti, ".pcd": read_pcd, ".npz": read_compact}
+"""From a file's path and bytes to its scan, by how its name ends, longest first."""
 
 
 def ending(path: Path) -> str | None:
@@ -74,8 +71,20 @@ def ending(path: Path) -> str | None:
     return next((end for end in READERS if path.name.lower().endswith(end)), None)
 
 
-def read_scan(path: Path) -> Scan:
-    """The scan in a file.
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a scan's file.
+
+    Raises:
+        ScanError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def read_scan(path: Path, raw: bytes | None = None) -> Scan:
+    """The scan in a file; ``raw``: its bytes, where they are known.
 
     Raises:
         ScanError: an unknown ending, or see the readers.
@@ -83,7 +92,7 @@ def read_scan(path: Path) -> Scan:
     end = ending(path)
     if end is None:
         raise ScanError(f"{path}: not a lidar scan; expected a name that ends in {', '.join(READERS)}")
-    return READERS[end](path)
+    return READERS[end](path, read_bytes(path) if raw is None else raw)
 
 
 def find_scans(path: Path) -> list[Path]:

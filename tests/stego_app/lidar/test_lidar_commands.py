@@ -116,6 +116,36 @@ def test_a_scan_that_has_changed_is_labelled_again(segmenter: Path, tmp_path: Pa
     assert label_scans(drive, out, segmenter, device="cpu").kept == 2
 
 
+def test_a_scan_that_changes_while_it_is_labelled_is_labelled_again(segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drive, out = tmp_path / "drive", tmp_path / "out"
+    drive.mkdir()
+    first, second = (np.column_stack(drawn_scan(seed)[:2]).astype("<f4")[:1300].tobytes() for seed in (0, 1))
+    (drive / "a.bin").write_bytes(first)
+
+    def swapped(path: Path, *raw: bytes) -> Scan:
+        scan = read_scan(path, *raw)
+        path.write_bytes(second)
+        return scan
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stego_app.lidar.label.read_scan", swapped)
+        label_scans(drive, out, segmenter, device="cpu")
+    assert label_scans(drive, out, segmenter, device="cpu").done == 1
+    assert label_scans(drive, out, segmenter, device="cpu").kept == 1
+
+
+def test_a_scan_that_became_damaged_leaves_no_labels_of_what_it_was(segmenter: Path, tmp_path: Path) -> None:
+    drive, out = tmp_path / "drive", tmp_path / "out"
+    drive.mkdir()
+    for name in "ab":
+        (drive / f"{name}.bin").write_bytes(np.column_stack(drawn_scan(0)[:2]).astype("<f4").tobytes())
+    assert label_scans(drive, out, segmenter, device="cpu").done == 2
+    (drive / "a.bin").write_bytes(b"damaged")
+    again = label_scans(drive, out, segmenter, device="cpu")
+    assert (again.kept, len(again.failures)) == (1, 1)
+    assert [path.stem for kind in ("labels", "pictures") for path in (out / kind).iterdir()] == ["b", "b"]
+
+
 @pytest.mark.parametrize("option", ["--limit", "--block", "--resolution", "--pictures"])
 def test_options_of_images_are_refused_for_scans(
     option: str, scans: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
