@@ -4,57 +4,18 @@ from __future__ import annotations
 
 import os
 import struct
-import threading
-import warnings
-import zlib
 from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image, ImageOps
 
-from models.errors import StegoError
-from stego_app.images import ImageError, TooManyPixelsError, find_images, image_size, read_image, read_index_image, turn_upright
+from stego_app.images import ImageError, read_image, read_index_image, turn_upright
+from tests.stego_app.picture_parts import PIXELS, RANDOM, SMOOTH, encoded, one_line
 
-RANDOM = np.random.default_rng(0)
-PIXELS = RANDOM.integers(0, 256, (6, 9, 3), dtype=np.uint8)
-SMOOTH = np.dstack([np.add.outer(np.arange(48) * 2, np.arange(64) * k) for k in (1, 2, 0)]).astype(np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def no_warning_leaks() -> object:
-    """Any warning that leaves the reader fails the test."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-
-
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def png_declaring(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header declares any size."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
-
-
-def one_line(error: pytest.ExceptionInfo[StegoError]) -> str:
-    message = str(error.value)
-    assert "\n" not in message
-    return message
-
-
-# Conversions -------------------------------------------------------------------------------------------------------
+pytestmark = pytest.mark.filterwarnings("error")  # any warning that leaves the reader
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
@@ -258,128 +219,6 @@ def test_odd_metadata_do_not_warn(kind: str) -> None:
     assert read_image(bytes(data)).shape == SMOOTH.shape
 
 
-# Refusals ----------------------------------------------------------------------------------------------------------
-
-
-def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ImageError) as error:
-        read_image(tmp_path / "absent.jpg")
-    assert one_line(error) == f"{tmp_path / 'absent.jpg'}: no such file"
-
-
-def test_folder_named_like_an_image(tmp_path: Path) -> None:
-    (tmp_path / "x.png").mkdir()
-    with pytest.raises(ImageError) as error:
-        read_image(tmp_path / "x.png")
-    assert one_line(error).endswith("x.png: is a folder; expected an image file")
-
-
-def test_0_byte_file_bytes_and_stream(tmp_path: Path) -> None:
-    (tmp_path / "none.jpg").touch()
-    for source in (tmp_path / "none.jpg", b"", BytesIO()):
-        with pytest.raises(ImageError) as error:
-            read_image(source)
-        assert one_line(error).endswith("the file is empty (0 bytes)")
-
-
-def test_text_file_named_jpg(tmp_path: Path) -> None:
-    (tmp_path / "notes.jpg").write_text("not a picture\n" * 100)
-    with pytest.raises(ImageError) as error:
-        read_image(tmp_path / "notes.jpg")
-    assert one_line(error).endswith("notes.jpg: not an image, or its header is damaged or of an unsupported kind")
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"])
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_truncated(kind: str, share: float) -> None:
-    noise = Image.fromarray(RANDOM.integers(0, 256, (200, 200, 3), dtype=np.uint8))
-    data = encoded(noise, kind)
-    with pytest.raises(ImageError) as error:
-        read_image(data[: int(len(data) * share)], name="cut")
-    assert one_line(error).startswith("cut: ")
-
-
-def test_corrupt_data_give_one_line_or_pixels_but_never_another_error() -> None:
-    """Bytes overwritten at random: formats without checksums may decode to something, but nothing else may escape."""
-    random = np.random.default_rng(1)
-    refused = 0
-    for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM"):
-        data = np.frombuffer(encoded(Image.fromarray(SMOOTH), kind), dtype=np.uint8)
-        for _ in range(40):
-            damaged = data.copy()
-            places = random.integers(0, len(data), max(4, len(data) // 50))
-            damaged[places] = random.integers(0, 256, len(places))
-            try:
-                read_image(damaged.tobytes(), max_pixels=10_000_000)
-            except ImageError as error:
-                assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
-                refused += 1
-    assert refused > 100
-
-
-def test_corrupt_png_is_named(tmp_path: Path) -> None:
-    data = bytearray(encoded(Image.fromarray(SMOOTH), "PNG"))
-    start = data.index(b"IDAT") + 6  # after the name and zlib's two bytes; all ones name a kind of block that does not exist
-    data[start : start + 40] = b"\xff" * 40
-    (tmp_path / "bad.png").write_bytes(bytes(data))
-    with pytest.raises(ImageError) as error:
-        read_image(tmp_path / "bad.png")
-    assert one_line(error).startswith(f"{tmp_path / 'bad.png'}: the image data are truncated or damaged")
-
-
-@pytest.mark.parametrize(("width", "height"), [(10_001, 10_000), (16_000, 16_000), (60_000, 60_000), (2_000_000_000, 2)])
-def test_decompression_bomb_is_refused_before_decoding(width: int, height: int) -> None:
-    with pytest.raises(ImageError) as error:
-        read_image(png_declaring(width, height), name="bomb.png", max_pixels=100_000_000)
-    assert one_line(error).startswith("bomb.png: declares")
-    assert "100,000,000" in one_line(error)
-
-
-def test_huge_but_allowed_dimensions_are_not_refused_for_their_size() -> None:
-    """Above Pillow's own limit and below ours: it goes on to decode (and here finds the data missing)."""
-    with pytest.raises(ImageError, match="truncated or damaged"):
-        read_image(png_declaring(1_000, 190_000), max_pixels=200_000_000)
-
-
-def test_limit_counts_pixels_exactly_and_pillow_keeps_its_own() -> None:
-    before = Image.MAX_IMAGE_PIXELS
-    data = encoded(Image.fromarray(PIXELS), "PNG")
-    assert read_image(data, max_pixels=54).shape == (6, 9, 3)
-    with pytest.raises(ImageError):
-        read_image(data, max_pixels=53)
-    assert before == Image.MAX_IMAGE_PIXELS
-
-
-@pytest.mark.parametrize(("width", "height"), [(0, 5), (5, 0)])
-def test_image_without_pixels(width: int, height: int) -> None:
-    with pytest.raises(ImageError):
-        read_image(png_declaring(width, height))
-
-
-def test_formats_that_start_programs_are_not_tried() -> None:
-    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
-    with pytest.raises(ImageError, match="not an image"):
-        read_image(postscript)
-
-
-def test_threads_read_at_once() -> None:
-    data = [encoded(Image.fromarray(np.full((40, 50, 3), value, dtype=np.uint8)), "PNG") for value in range(24)]
-    results: dict[int, npt.NDArray[np.uint8]] = {}
-
-    def work(number: int) -> None:
-        results[number] = read_image(data[number])
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(24)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all((results[number] == number).all() for number in range(24))
-
-
-# Index pictures ----------------------------------------------------------------------------------------------------
-
-
 def test_index_picture_gives_stored_values() -> None:
     values = RANDOM.integers(0, 256, (6, 9), dtype=np.uint8)
     palette = Image.fromarray(values)
@@ -399,72 +238,3 @@ def test_index_picture_refuses_colour_and_damage() -> None:
     for damaged in (data[: len(data) // 2], b"", b"text"):
         with pytest.raises(ImageError):
             read_index_image(damaged)
-
-
-# Folders -----------------------------------------------------------------------------------------------------------
-
-
-def test_find_images_is_recursive_sorted_and_skips_what_is_hidden_or_no_image(tmp_path: Path) -> None:
-    for name in ("b.PNG", "a/2.jpg", "a/10.jpeg", "a/deep/x.tif", "z.webp", ".hidden.png", ".cache/c.png", "notes.txt", "a/._2.jpg"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "folder.png").mkdir()
-    found = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
-    assert found == ["a/10.jpeg", "a/2.jpg", "a/deep/x.tif", "b.PNG", "z.webp"]
-
-
-def test_find_images_follows_links_but_not_in_circles(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "real" / "one.png").touch()
-    root = tmp_path / "root"
-    root.mkdir()
-    (root / "linked").symlink_to(tmp_path / "real")
-    (root / "linked" / "back").symlink_to(root)
-    assert find_images(root) == [root / "linked" / "one.png"]
-
-
-def test_find_images_refuses_missing_file_and_empty(tmp_path: Path) -> None:
-    file = tmp_path / "a.png"
-    file.touch()
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    for root, reason in ((tmp_path / "absent", "no such folder"), (file, "expected a folder of images"), (empty, "no images found; looked for")):
-        with pytest.raises(StegoError) as error:
-            find_images(root)
-        assert one_line(error).startswith(f"{root}: ")
-        assert reason in str(error.value)
-
-
-def test_the_declared_size_of_an_image() -> None:
-    assert image_size(encoded(Image.fromarray(PIXELS), "PNG"), "image", 54) == (9, 6)
-    assert image_size(png_declaring(20_000, 10_000), "image", 200_000_000) == (20_000, 10_000)  # above Pillow's own limit of 179 million
-
-
-@pytest.mark.parametrize(("width", "height", "limit"), [(9, 6, 53), (20_000, 10_000, 199_999_999), (60_000, 60_000, 40_000_000)])
-def test_a_declared_size_above_the_limit(width: int, height: int, limit: int) -> None:
-    with pytest.raises(TooManyPixelsError, match=rf"^photo: declares .*more than .*{limit:,}"):
-        image_size(png_declaring(width, height), "photo", limit)
-
-
-@pytest.mark.parametrize("data", [b"", b"a text", b"\x89PNG\r\n\x1a\n"])
-def test_what_has_no_size(data: bytes) -> None:
-    with pytest.raises(ImageError, match=r"^photo: ") as caught:
-        image_size(data, "photo", 100)
-    assert not isinstance(caught.value, TooManyPixelsError)
-
-
-def test_sizes_are_read_while_other_threads_set_other_limits() -> None:
-    large, small = png_declaring(20_000, 10_000), png_declaring(30, 20)
-    sizes: list[tuple[int, int]] = []
-
-    def measure(data: bytes, limit: int) -> None:
-        sizes.extend([image_size(data, "image", limit) for _ in range(50)])
-
-    threads = [threading.Thread(target=measure, args=arguments) for arguments in ((large, 200_000_000), (small, 600))]
-    before = Image.MAX_IMAGE_PIXELS
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(sizes) == [(30, 20)] * 50 + [(20_000, 10_000)] * 50
-    assert before == Image.MAX_IMAGE_PIXELS
