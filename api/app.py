@@ -22,6 +22,7 @@ from api.jobs.service import make_job_service
 from api.metrics import Metrics
 from api.pixels import PixelBudget
 from api.routes.fit import fit_router
+from api.routes.head import head_routes
 from api.routes.health import health_router
 from api.routes.inference_protocol import inference_protocol_router
 from api.routes.jobs import jobs_router
@@ -91,6 +92,7 @@ def create_app(settings: ServiceSettings | None = None, segmenters: Mapping[str,
         label_studio_router(inference),
         xanylabeling_router(inference),
     ):
+        router.routes.extend(head_routes(router.routes))
         app.include_router(router)
         known += router.routes
     app.include_router(unknown_router(known))

@@ -208,6 +208,15 @@ def test_wrong_method_or_path(client: httpx.Client, method: str, path: str, stat
     assert ("allow" in answer.headers) == (status == 405)
 
 
+@pytest.mark.parametrize("path", ["/health", "/v2/health/live", "/v2/models/default", "/v1/models", "/v1/models/default", "/metrics", "/openapi.json"])
+def test_head_answers_as_get_does_without_the_body(client: httpx.Client, path: str) -> None:
+    head, got = client.head(path), client.get(path)
+    assert (head.status_code, head.headers["content-type"], head.content) == (200, got.headers["content-type"], b"")
+    assert client.head("/v1/models/nope").status_code == 404
+    assert client.head("/v1/segment").status_code == 405
+    assert "GET, HEAD" in client.put(path).headers["allow"]
+
+
 def test_an_unknown_model_is_told(client: httpx.Client) -> None:
     assert "default, fine" in check(client.get("/v1/models/nope"), 404, "unknown_model", "model")
 
