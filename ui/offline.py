@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from functools import lru_cache
@@ -50,12 +51,26 @@ class LocalBlocks(gr.Blocks):  # type: ignore[misc]  # Gradio is followed as unt
         self.has_launched = True
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *arguments: Any, **named: Any) -> Any:
-        """Refuse inputs that name a file outside the folder of uploads, then go on as Gradio does."""
+        """Refuse inputs that name a file outside the folder of uploads, keep sliders within their bounds, then go on as Gradio does."""
         try:
             check_paths(inputs, self.files)
         except StegoError as error:
             raise gr.Error(str(error), print_exception=False) from error
+        state = next(iter(arguments), named.get("state"))
+        blocks = [state[block._id] if state is not None and block._id in state else block for block in block_fn.inputs]
+        inputs = [*map(within_bounds, blocks, inputs), *inputs[len(blocks) :]]
         return await super().preprocess_data(block_fn, inputs, *arguments, **named)
+
+
+def within_bounds(block: Any, value: Any) -> Any:
+    """``value``, or where ``block`` is a slider, the nearest that it allows, as the slider itself shows once its box of digits is left.
+
+    The box may be empty, or hold any number, while somebody types; Gradio takes that for a failure.
+    """
+    if not isinstance(block, gr.Slider) or not isinstance(value, int | float | None):
+        return value
+    known = value if value is not None and math.isfinite(value) else block.minimum
+    return min(max(known, block.minimum), block.maximum)
 
 
 def check_paths(value: Any, folder: Path, depth: int = 0) -> None:

@@ -305,6 +305,7 @@ def test_a_pixel_of_the_picture_finds_its_class(tmp_path: Path) -> None:
     assert sitting.label_at(1023, 767) == sitting.segmentation.labels[-1, -1]
     assert sitting.label_at(10**9, -5) == sitting.segmentation.labels[0, -1]
     assert sitting.label_in_legend(0) == sitting.segmentation.areas()[0]["label"]
+    assert sitting.label_in_legend(99) is None  # the legend was longer when it was clicked
     ignored = desk.edit("tab", "ignore", [int(sitting.segmentation.labels[0, 0])])
     assert ignored.label_at(5, 5) is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
@@ -12,10 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
+from fake_segmenter import FakeSegmenter
 from sample_photo import photo
 
+from api.catalog import Catalog
 from models.errors import StegoError
-from ui.offline import check_paths, private_files, uploaded
+from ui.offline import check_paths, private_files, uploaded, within_bounds
+from ui.page import build_demo
 
 FILE = {"_type": "gradio.FileData"}
 
@@ -86,6 +90,16 @@ def test_paths_are_found_wherever_they_are(tmp_path: Path) -> None:
         deep = [deep]
     with pytest.raises(StegoError, match="deeply"):
         check_paths(deep, tmp_path)
+
+
+def test_what_somebody_types_into_a_sliders_box_is_brought_within_its_bounds() -> None:
+    demo = build_demo(Catalog({"default": FakeSegmenter()}))
+    sliders = [block for block in demo.blocks.values() if block.elem_id in ("classes", "crf", "alpha", "fade")]
+    again = next(entry for entry in demo.fns.values() if entry.name == "again" and list(entry.inputs) == sliders)
+    for given, taken in (([None, 99, -1, 0.5], [1, 2, 0, 0.5]), ([999, None, float("nan"), 2], [27, 0, 0, 1]), ([9, 1, 0.6, 0], [9, 1, 0.6, 0])):
+        assert asyncio.run(demo.preprocess_data(again, given, None)) == taken
+    assert within_bounds(sliders[0], "many") == "many"
+    assert within_bounds(demo, 99) == 99
 
 
 def test_only_files_in_the_folder_count_as_uploaded(tmp_path: Path) -> None:
