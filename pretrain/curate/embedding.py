@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,14 @@ class Loaded:
     size: int = 0
     reason: str | None = None
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the picture; zeros where it was not decoded."""
-        return (0, 0) if self.pixels is None else (self.pixels.shape[0], self.pixels.shape[1])
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A picture on its way through the backbone: its input (3, h, w); height, width and bytes of what it was, which may take a thousand times the memory."""
+
+    key: str
+    pixels: torch.Tensor
+    shape: tuple[int, int, int]
 
 
 Loader = Callable[[Known], Loaded]
@@ -150,19 +154,19 @@ class Embedder:
         indices: list[int] = []
         keys: list[str] = []
         failures: list[tuple[str, str]] = []
-        batch: list[tuple[Loaded, torch.Tensor]] = []
+        batch: list[_Waiting] = []
         queued: set[str] = set()
         computed, flushed = 0, time.monotonic()
         try:
             stream = read_ahead(loaders, self._prepare, ahead=2 * self.batch_size)
-            for done, (loaded, pixels) in enumerate(stream, start=1):
+            for done, (loaded, waiting) in enumerate(stream, start=1):
                 if loaded.reason is not None:
                     failures.append((loaded.name, loaded.reason))
                 else:
                     indices.append(done - 1)
                     keys.append(loaded.key)
-                    if pixels is not None and loaded.key not in self.store and loaded.key not in queued:
-                        batch.append((loaded, pixels))
+                    if waiting is not None and loaded.key not in self.store and loaded.key not in queued:
+                        batch.append(waiting)
                         queued.add(loaded.key)
                 if len(batch) == self.batch_size:
                     computed += self._run(batch)
@@ -178,18 +182,19 @@ class Embedder:
         self.store.flush()
         return Embedded(indices, keys, failures, self.store, computed)
 
-    def _prepare(self, loader: Loader) -> tuple[Loaded, torch.Tensor | None]:
+    def _prepare(self, loader: Loader) -> tuple[Loaded, _Waiting | None]:
         loaded = loader(self.store.__contains__)
         if loaded.pixels is None:
             return loaded, None
-        size = (self.resolution, self.resolution)
-        return loaded, resize_for_backbone(np.ascontiguousarray(loaded.pixels), size, self.backbone.patch_size)
+        height, width = loaded.pixels.shape[:2]
+        resized = resize_for_backbone(np.ascontiguousarray(loaded.pixels), (self.resolution, self.resolution), self.backbone.patch_size)
+        return replace(loaded, pixels=None), _Waiting(loaded.key, resized, (height, width, loaded.size))
 
-    def _run(self, batch: Sequence[tuple[Loaded, torch.Tensor]]) -> int:
-        images = torch.stack([pixels for _, pixels in batch]).to(self.device)
+    def _run(self, batch: Sequence[_Waiting]) -> int:
+        images = torch.stack([waiting.pixels for waiting in batch]).to(self.device)
         described = describe(self.backbone, images, lowered=self.precision == "bf16")
-        for (loaded, _), cls, pooled, layout in zip(batch, *described, strict=True):
-            self.store.add(Row(loaded.key, cls, pooled, layout, (*loaded.shape, loaded.size)))
+        for waiting, cls, pooled, layout in zip(batch, *described, strict=True):
+            self.store.add(Row(waiting.key, cls, pooled, layout, waiting.shape))
         return len(batch)
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -323,6 +324,24 @@ def test_descriptors_are_computed_once_for_equal_content(backbone: Backbone, poo
     pixels = np.asarray(Image.open(pool / "05.png"))
     loaded = embedder.embed([pixel_loader("in memory", lambda: pixels)])
     assert np.array_equal(loaded.read("cls")[0], first.read("cls")[2])
+
+
+def test_no_more_pictures_are_in_memory_than_are_being_read(backbone: Backbone, tmp_path: Path) -> None:
+    seen: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    def read(number: int) -> np.ndarray:
+        nonlocal most
+        pixels = np.asarray(scene(number)).copy()
+        seen.append(weakref.ref(pixels))
+        most = max(most, sum(known() is not None for known in seen))
+        return pixels
+
+    embedder = Embedder(backbone, resolution=SIDE, device="cpu", batch_size=16, cache=tmp_path)
+    found = embedder.embed([pixel_loader(str(number), lambda number=number: read(number)) for number in range(40)])  # type: ignore[misc]
+    assert found.computed == 40
+    assert found.read("shape")[0].tolist() == [56, 64, 56 * 64 * 3]
+    assert most <= 4  # two are read at a time
 
 
 def test_a_damaged_shard_is_computed_again(tmp_path: Path) -> None:
