@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from stego_app.atomic import output_error, write_bytes
+from stego_app.classes import IGNORED
 
 NAME = "manifest.jsonl"
 PARTS = "manifest.*-of-*.jsonl"
@@ -166,7 +167,7 @@ def _parse(line: bytes) -> Entry | None:
     except (ValueError, TypeError, AttributeError):
         return None
     numbers = all(value is None or isinstance(value, (int, float)) for value in (entry.confidence, entry.abstained, entry.frames))
-    whole = numbers and all(isinstance(value, str) for value in strings) and all(label.isdigit() for label in counts)
+    whole = numbers and all(isinstance(value, str) for value in strings) and all(label.isdecimal() and int(label) <= IGNORED for label in counts)
     return entry if whole and all(map(_is_inside, (entry.image, entry.label, entry.overlay, entry.confidence_map))) else None
 
 

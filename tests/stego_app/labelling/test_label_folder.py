@@ -360,6 +360,15 @@ def test_manifest_survives_a_line_cut_short_and_foreign_lines(photos: Path, tmp_
         assert sorted(read.entries) == ["a.png", "c.bmp", "deep/er/b.png"]
 
 
+@pytest.mark.parametrize("label", ["256", "²", "-1", "red"])
+def test_a_line_that_counts_pixels_of_what_is_no_label_is_passed_over(label: str, photos: Path, tmp_path: Path) -> None:
+    label_folder(photos, tmp_path / "out", ColourSegmenter(), PLAIN)
+    manifest = tmp_path / "out" / "manifest.jsonl"
+    first, *others = manifest.read_text().splitlines()
+    manifest.write_text("\n".join([json.dumps({**json.loads(first), "pixels": {label: 1}}), *others, ""]))
+    assert label_folder(photos, tmp_path / "out", ColourSegmenter(), PLAIN).labelled == 1
+
+
 def test_unfinished_files_of_a_killed_run_are_removed(photos: Path, tmp_path: Path) -> None:
     left = tmp_path / "out" / "labels" / "deep" / ".123.stego-part"
     left.parent.mkdir(parents=True)
