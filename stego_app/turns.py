@@ -58,7 +58,7 @@ def taken(beside: Path, *, shared: bool = False, wait: bool = True) -> int | Non
             fcntl.flock(lock, kind)
         except OSError as error:
             os.close(lock)
-            if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):  # some network file systems have none
+            if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):  # some network file systems have none
                 beside.unlink(missing_ok=True)
                 return None
             raise

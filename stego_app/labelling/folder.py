@@ -168,9 +168,10 @@ class _Run:
         outdated = self._outdated(plan, entry, before)
         if entry.status == "failed" and before is not None and not outdated:
             entry = replace(entry, label=before.label)
-        manifest.add(entry)
+        # Before the entry, which says that all is done: a run that is killed in between does it again.
         remove_results(self.out, outdated, folders=False)
         manifest.forget(frame.image for frame in outdated if frame.image != entry.image)
+        manifest.add(entry)
         if entry.reason:
             self.failures[entry.image] = entry.reason
         if told:

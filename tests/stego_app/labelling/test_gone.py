@@ -146,6 +146,25 @@ def test_a_clip_that_became_another_leaves_no_frames_of_what_it_was(now: str, tm
     assert images == [image["file_name"] for image in json.loads((out / "coco.json").read_text())["images"]]
 
 
+def test_a_run_that_is_killed_at_the_end_of_a_clip_leaves_no_frames_of_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    write_clip(photos / "clip.avi", moving_square(6), 10.0)
+    label(photos, out)
+    write_clip(photos / "clip.avi", moving_square(3), 10.0)
+    append = Manifest._append
+
+    def killed(manifest: Manifest, line: str) -> None:
+        append(manifest, line)
+        if '"status": "clip"' in line:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Manifest, "_append", killed)
+        label(photos, out)
+    label(photos, out)
+    assert len(list((out / "labels" / "clip.avi").iterdir())) == 3
+
+
 def test_a_manifest_from_elsewhere_removes_nothing_outside_the_folders_of_results(photos: Path, tmp_path: Path) -> None:
     out, mine = tmp_path / "out", tmp_path / "mine.png"
     label(photos, out)
