@@ -49,7 +49,7 @@ def label(
     runtime: Annotated[str | None, typer.Option(help=RUNTIME)] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of --fit; 0 if not given.")] = None,
     prompt: Annotated[list[str] | None, typer.Option(help="Classes from words: 'road', or 'road: street, asphalt'; 255 where none fits. Repeatable.")] = None,
-    tower: Annotated[str, typer.Option(help="For --prompt: bridge (offline), a bridge file, or clip:NAME of open_clip.")] = "bridge",
+    tower: Annotated[str | None, typer.Option(help="For --prompt: bridge (offline; the default), a bridge file, or clip:NAME of open_clip.")] = None,
     engine: Annotated[str, typer.Option(help="local, or ray: over the machines of a Ray cluster; see docs/scale.md.")] = "local",
     ray_address: Annotated[str | None, typer.Option(help="For --engine ray: HOST:PORT of a cluster; one of this machine's cores if not given.")] = None,
     shard: Annotated[
@@ -72,6 +72,8 @@ def label(
         raise StegoError("--seed belongs to --fit: labelling with a model draws nothing at random")
     if prompt and (fit or classes is not None or confidence or abstain is not None):
         raise StegoError("--prompt brings its own classes and tells no confidence: it does not go with --fit, --classes, --confidence or --abstain")
+    if tower is not None and not prompt:
+        raise StegoError("--tower belongs to --prompt")
     if engine not in ("local", "ray"):
         raise StegoError(f"--engine {engine}: expected local or ray")
     if ray_address is not None and engine != "ray":
@@ -109,16 +111,16 @@ def label(
         raise StegoError("--prune belongs to a run of the whole: not with --watch, --shard or streams (-)")
     if (streams and (fit or watch or dry_run)) or (watch and (fit or dry_run)):
         raise StegoError("--fit, --watch, --dry-run and streams (-) do not go together")
+    opened = partial(_open, model, device, runtime, prompt, tower or "bridge")
     with terminal_progress() as progress:
         if streams:
-            _stream(sources, out, formats or [], _open(model, device, runtime, prompt, tower), settings)
+            _stream(sources, out, formats or [], opened(), settings)
         elif watch:
-            _watch(sources, Path(out), _open(model, device, runtime, prompt, tower), settings, progress)
+            _watch(sources, Path(out), opened(), settings, progress)
         else:
             options = {"classes": classes, "resolution": resolution, "device": device, "runtime": runtime, "seed": seed or 0, "progress": progress}
-            opened = None if fit else partial(_open, model, device, runtime, prompt, tower)
             cluster = (ray_address, device != "cpu") if engine == "ray" else None
-            _run(sources, Path(out), opened, options, settings, dry_run=dry_run, ray=cluster, shard=part, prune=prune)
+            _run(sources, Path(out), None if fit else opened, options, settings, dry_run=dry_run, ray=cluster, shard=part, prune=prune)
 
 
 def _load(model: str | None, device: str, runtime: str | None) -> Segmenter:

@@ -18,7 +18,7 @@ from stego_app.atomic import OutputError
 from stego_app.crf import CrfPool
 from stego_app.formats.image_file import ImageFile
 from stego_app.labelling.labeller import Labeller, Record
-from stego_app.labelling.manifest import NAME, Entry
+from stego_app.labelling.manifest import NAMES, Entry
 from stego_app.labelling.names import Plan
 from stego_app.labelling.segmenter import LabellingSegmenter
 from stego_app.labelling.settings import LabelSettings
@@ -115,8 +115,8 @@ class RayWorker:
             self.problem = f"{socket.gethostname()}: {error}"
 
     def _labeller(self) -> Labeller:
-        for folder, sign in ((self.job.here, "."), (self.job.out, NAME)):
-            if not (Path(folder) / sign).exists():
+        for folder, sign in ((self.job.here, None), (self.job.out, NAMES)):  # a run has a manifest in OUT before actors start
+            if not Path(folder).is_dir() or (sign and not any(Path(folder).glob(sign))):
                 raise StegoError(
                     f"{folder}: not seen from this machine; --engine ray needs images, OUT and the folder it is called in where all machines see them"
                 )

@@ -16,6 +16,8 @@ from stego_app.classes import IGNORED
 NAME = "manifest.jsonl"
 PARTS = "manifest.*-of-*.jsonl"
 """Those of shards; see `stego_app.shard`."""
+NAMES = "manifest*.jsonl"
+"""Of either kind."""
 
 _GONE = "gone"
 """The status of an image of which nothing is known any more; its line takes the place of an earlier one."""

@@ -80,6 +80,7 @@ def test_an_image_labelled_to_stdout_keeps_its_name(photos: Path) -> None:
         (["-", "-", "-f", "coco", "-f", "voc"], b"", "stdout takes one format"),
         (["-", "-", "--watch"], b"", "do not go together"),
         (["photos", "out", "--watch", "--dry-run"], b"", "do not go together"),
+        (["photos", "out", "--tower", "bridge"], b"", "--tower belongs to --prompt"),
         (["gone.png", "-"], b"", "gone.png: cannot be read"),
         (["photos"], b"", "only one path given; expected input and output"),
         (["photos", "out", "-f", "pdf"], b"", "format 'pdf': unknown"),

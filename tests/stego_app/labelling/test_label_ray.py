@@ -214,8 +214,11 @@ def test_an_actor_tells_what_it_does_not_see(tmp_path: Path, monkeypatch: pytest
     assert f"{tmp_path / 'out'}: not seen from this machine" in RayWorker(job(tmp_path)).problem
     (tmp_path / "out").mkdir()
     assert "not seen from this machine" in RayWorker(job(tmp_path)).problem, "a folder of that name that is not the one of this run"
+    for name in ("manifest.2-of-3.jsonl", "manifest.jsonl"):  # of a part, of the whole
+        (tmp_path / "out" / name).touch()
+        assert RayWorker(job(tmp_path)).problem == ""
+        (tmp_path / "out" / name).unlink()
     (tmp_path / "out" / "manifest.jsonl").touch()
-    assert RayWorker(job(tmp_path)).problem == ""
     assert "the model is model-one on this machine; expected another" in RayWorker(job(tmp_path, fingerprint="another")).problem
 
 
