@@ -25,7 +25,7 @@ from stego_app.progress import Progress
 from stego_app.read_ahead import read_ahead
 
 SHARD_BYTES = 32_000_000
-_OPEN_SHARDS = 32
+_OPEN_SHARDS = 100
 """Shards that a cache holds open: each takes one of the files that a process may open, of which macOS gives 256."""
 _STORE_VERSION = 1
 

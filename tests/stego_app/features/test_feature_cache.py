@@ -76,7 +76,7 @@ def test_a_store_may_have_more_shards_than_a_process_may_open_files(tmp_path: Pa
     assert cache.pooled[:, 0].tolist() == order.tolist()
     assert len(cache.sample(1_200, 0)[0]) == 1_200
     if sys.platform == "linux":
-        assert len(os.listdir("/proc/self/fd")) - before <= 64  # macOS gives a process 256
+        assert len(os.listdir("/proc/self/fd")) - before <= 128  # macOS gives a process 256
 
 
 def test_renamed_images_are_not_computed_again(image_folder: Path, tiny_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
