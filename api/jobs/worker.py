@@ -16,12 +16,14 @@ from api.jobs.folder import DataFolder
 from api.jobs.lock import file_lock
 from api.jobs.process import end
 from api.jobs.queue import JobQueue
+from api.jobs.quiet import NowAndThen
 from api.jobs.retention import sweep
 from api.jobs.settings import WorkerSettings
 from api.jobs.store import JobStore
 from models.errors import StegoError
 
 log = logging.getLogger("stego.jobs")
+queue_log = logging.getLogger("stego.jobs.queue")
 
 _LOOK = 0.2  # seconds between looks at a job under way
 _GRACE = 15.0  # seconds a process gets to put its work in order
@@ -73,7 +75,7 @@ class JobRunner:
                     swept = time.monotonic()
                     sweep(self._store, self._folder, self._settings.jobs)
             except StegoError as error:
-                log.warning("%s", error)
+                queue_log.warning("%s", error)
             except Exception:
                 log.exception("looking after jobs failed")
             self._stopping.wait(_MEND)
@@ -182,6 +184,9 @@ def run_worker(settings: WorkerSettings) -> None:
     runner = JobRunner(settings)
     threading.Thread(target=runner.tend, daemon=True, name="tend").start()
     logging.getLogger("huey").setLevel(logging.WARNING)
+    # Both say so, many times a minute, while the queue cannot be reached; other news of theirs comes once.
+    for logger in (logging.getLogger("huey.consumer.Worker"), queue_log):
+        logger.addFilter(NowAndThen())
     huey = runner.queue.huey
     consumer = huey.create_consumer(workers=max(1, settings.jobs.workers), worker_type="thread", periodic=False, max_delay=0.5, scheduler_interval=60)
     consumer.start()
