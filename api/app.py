@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from api.batching import Batcher
-from api.body import BodyLimit, BodyRule
+from api.body import BodyLimit, BodyRule, largest_json
 from api.catalog import Catalog
 from api.context import RequestContext
 from api.description import describe_common_parts
@@ -102,7 +102,8 @@ def create_app(settings: ServiceSettings | None = None, segmenters: Mapping[str,
 
         mount_page(app, settings, catalog, worker)
     # The layers, from the inside: the one added last is met first.
-    app.add_middleware(BodyLimit, rule=BodyRule(_TEXT_BYTES, settings.upload_timeout, field="body"), rules=_body_rules(settings))
+    most = (settings.concurrency + settings.queue) * largest_json(max(settings.max_bytes, _TEXT_BYTES))
+    app.add_middleware(BodyLimit, rule=BodyRule(_TEXT_BYTES, settings.upload_timeout, field="body"), rules=_body_rules(settings), most=most)
     install_security(app, settings)
     app.add_middleware(XAnyLabelingPaths)
     app.add_middleware(RequestContext, stopping=stopping.begun, answered=metrics.answered)
@@ -112,7 +113,7 @@ def create_app(settings: ServiceSettings | None = None, segmenters: Mapping[str,
 def _body_rules(settings: ServiceSettings) -> dict[str, BodyRule]:
     """What a body may be where images are sent."""
     image = BodyRule(settings.max_bytes, settings.upload_timeout)
-    archive = BodyRule(settings.jobs.archive_bytes, settings.jobs.archive_timeout, field="images")
+    archive = BodyRule(settings.jobs.archive_bytes, settings.jobs.archive_timeout, field="images", held=False)
     # The page sends the photos of a folder together; Gradio, which writes them to disk as they come, holds each to `max_bytes`.
     return {**dict.fromkeys(_IMAGE_PATHS, image), "/v1/jobs": archive, "/v1/fit": archive, "/gradio_api/upload": replace(archive, field="files")}
 

@@ -21,11 +21,12 @@ _DRAIN_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class BodyRule:
-    """What a body may be: a file of ``max_bytes``, sent within ``seconds``; ``field`` is what a message calls it."""
+    """What a body may be: a file of ``max_bytes``, sent within ``seconds``; ``field`` is what a message calls it, ``held``: in memory, not on the disk."""
 
     max_bytes: int
     seconds: float
     field: str = "image"
+    held: bool = True
 
 
 class BodyLimit:
@@ -38,12 +39,15 @@ class BodyLimit:
         app: the layer below.
         rule: for all paths that no other rule is for.
         rules: by the beginning of the path.
+        most: bytes that all bodies held in memory may have together, until their requests are answered; more are turned away (503).
     """
 
-    def __init__(self, app: ASGIApp, *, rule: BodyRule, rules: Mapping[str, BodyRule] | None = None) -> None:
+    def __init__(self, app: ASGIApp, *, rule: BodyRule, rules: Mapping[str, BodyRule] | None = None, most: int) -> None:
         self._app = app
         self._rule = rule
         self._rules = dict(rules or {})
+        self._most = most
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -67,24 +71,35 @@ class BodyLimit:
                     await drain(receive, limit)
                 raise _too_large(rule)
             message = await _in_time(receive, deadline, rule.seconds)
-            total += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            total += size
+            self._held += size if rule.held else 0
             complete = message["type"] != "http.request" or not message.get("more_body", False)
-            if total > limit:
+            if total > limit or self._held > self._most:
+                refusal = _too_large(rule) if total > limit else _no_room()
                 if not complete:
                     await drain(receive, limit)
-                raise _too_large(rule)
+                raise refusal
             return message
 
-        await self._app(scope, limited, send)
+        try:
+            await self._app(scope, limited, send)
+        finally:
+            self._held -= total if rule.held else 0
 
     def _rule_for(self, path: str) -> BodyRule:
         return next((rule for start, rule in self._rules.items() if is_below(path, start)), self._rule)
 
 
+def largest_json(max_bytes: int) -> int:
+    """Bytes of the largest body that holds a file in JSON: base64 takes four bytes for three."""
+    return max_bytes * 4 // 3 + ENVELOPE
+
+
 def _largest(rule: BodyRule, headers: Mapping[bytes, bytes]) -> int:
-    """Bytes of the largest body; base64 in JSON takes four bytes for three."""
+    """Bytes of the largest body."""
     encoded = headers.get(b"content-type", b"").lower().startswith(b"application/json")
-    return (rule.max_bytes * 4 // 3 if encoded else rule.max_bytes) + ENVELOPE
+    return largest_json(rule.max_bytes) if encoded else rule.max_bytes + ENVELOPE
 
 
 def _too_large(rule: BodyRule) -> ApiError:
@@ -105,6 +120,11 @@ async def drain(receive: Receive, limit: int) -> None:
                 return
     except TimeoutError:
         return
+
+
+def _no_room() -> ApiError:
+    headers = {"Retry-After": "5", "Connection": "close"}
+    return ApiError(503, "busy", "the service holds as many bytes of others' requests as it may; try again later", headers=headers)
 
 
 def _declared_length(headers: Mapping[bytes, bytes]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -175,6 +176,24 @@ def test_an_endless_upload_is_ended(url: str) -> None:
                 connection.sendall(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
                 taken += 0x4000
         assert taken < 20_000_000  # the limit, twice as much to be polite, and what the system buffers: up to several megabytes on each side
+
+
+def test_bodies_that_together_are_more_than_may_wait_are_turned_away() -> None:
+    """Images are read before they come to the queue: without an end to it, many clients that send slowly would fill the memory."""
+    from fake_segmenter import FakeSegmenter
+
+    with running(create_app(ServiceSettings(ui=False, concurrency=1, queue=0, max_bytes=3_000_000), {"default": FakeSegmenter()})) as url:
+        host, port = url.removeprefix("http://").split(":")
+        head = b"POST /v1/segment HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 2900000\r\n\r\n"
+        with socket.create_connection((host, int(port)), timeout=10) as slow:
+            slow.sendall(head + b"x" * 2_800_000)
+            time.sleep(0.5)
+            check(httpx.post(f"{url}/v1/segment", content=b"x" * 2_000_000, headers=PNG), 503, "busy")
+            assert httpx.post(f"{url}/v1/segment", content=PHOTO, headers=PNG).status_code == 200
+        deadline = time.monotonic() + 20
+        while (answer := httpx.post(f"{url}/v1/segment", content=b"x" * 2_000_000, headers=PNG)).status_code == 503:
+            assert time.monotonic() < deadline, "what the client that has left had sent is still counted"
+        check(answer, 415, "not_an_image", "image")
 
 
 def test_a_body_that_never_comes() -> None:
