@@ -92,7 +92,7 @@ def label_clip(
         StegoError: the output cannot be written.
     """
     stamp = json.dumps([sha256, segmenter.fingerprint, settings.digest(), settings.asks_confidence, settings.confidence, bool(settings.formats)])
-    state = ClipState.restored(out, plan.name, stamp, settings.steady)
+    state = ClipState.restored(out, plan, stamp, settings.steady)
     run = _Clip(plan, out, segmenter, settings, record, progress, state)
     with open_video(plan.path) as video:
         run.label(video)

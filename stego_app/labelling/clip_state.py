@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from stego_app.labelling.names import Plan
 from stego_app.npz import load_arrays, save_arrays
 from stego_app.video.flicker import Flicker
 from stego_app.video.steady import Steady
@@ -47,12 +47,12 @@ class ClipState:
     flicker_alone: Flicker = field(default_factory=Flicker)
 
     @classmethod
-    def restored(cls, out: Path, name: str, stamp: str, seconds: float) -> ClipState:
-        """The state kept for the clip ``name`` in ``out``, or a new one where there is none of this ``stamp``.
+    def restored(cls, out: Path, plan: Plan, stamp: str, seconds: float) -> ClipState:
+        """The state kept for the clip of ``plan`` in ``out``, or a new one where there is none of this ``stamp``.
 
         One of another stamp is removed: the frames that it goes on from are about to be written over.
         """
-        path = out / FOLDER / f"{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.npz"
+        path = out / FOLDER / f"{plan.state}.npz"
         state = cls(path, stamp, Steady(seconds))
         arrays = load_arrays(path, *_NAMES)
         if arrays is None or str(arrays["stamp"]) != stamp:

@@ -15,7 +15,7 @@ from stego_app.formats.label_map import Classes, LabelMap
 from stego_app.formats.registry import Format
 from stego_app.labelling.claim import claimed
 from stego_app.labelling.export import check_formats, export
-from stego_app.labelling.gone import gone_images, outdated_frames, remove_results
+from stego_app.labelling.gone import gone_images, outdated_frames, remove_results, remove_states
 from stego_app.labelling.labeller import Engine, label_here
 from stego_app.labelling.ledger import Ledger
 from stego_app.labelling.leftovers import remove_leftovers
@@ -196,6 +196,8 @@ class _Run:
         manifest = self.ledger.manifest
         gone = gone_images(self.out, manifest.entries, plans, (entry.label for entry in current))
         manifest.forget(gone.overtaken)
+        if prune:
+            remove_states(self.out, plans)
         for entries in gone.left.values() if prune else ():
             remove_results(self.out, entries, folders=True)
             manifest.forget(entry.image for entry in entries)

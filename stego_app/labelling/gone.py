@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path, PurePosixPath
 
 from stego_app.formats.registry import formats
 from stego_app.labelling.clip import ABOUT, FRAMES, frame_plan
+from stego_app.labelling.clip_state import FOLDER as STATES
 from stego_app.labelling.export import map_of, remove_file, remove_outdated
+from stego_app.labelling.large import CACHE as TILES
 from stego_app.labelling.manifest import Entry
 from stego_app.labelling.names import RESULT_FOLDERS, Plan
 
@@ -66,6 +70,21 @@ def remove_results(out: Path, entries: Sequence[Entry], *, folders: bool) -> Non
             if PurePosixPath(name).parts[0] in RESULT_FOLDERS:  # a manifest may come from anywhere
                 remove_file(out, name, folders=folders)
     remove_outdated(out, [map_of(out, entry) for entry in entries if entry.label.endswith(".png")], [], formats().values())
+
+
+def remove_states(out: Path, plans: Sequence[Plan]) -> None:
+    """Remove what interrupted runs kept of rasters and clips that are not among ``plans``."""
+    wanted = {plan.state for plan in plans}
+    for folder in (out / TILES, out / STATES):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.stem in wanted:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        with suppress(OSError):  # something is left in it, or it is not there
+            folder.rmdir()
 
 
 def _files(out: Path, entry: Entry) -> list[str]:

@@ -74,7 +74,7 @@ def _grid(raster: Raster, segmenter: LabellingSegmenter, settings: LabelSettings
 
 def _cache(out: Path, plan: Plan, sha256: str, segmenter: LabellingSegmenter, settings: LabelSettings, grid: TileGrid) -> Path:
     """The folder of this raster under these settings; what other settings left is removed."""
-    folder = out / CACHE / hashlib.sha256(plan.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    folder = out / CACHE / plan.state
     asked = [sha256, segmenter.fingerprint, settings.digest(), settings.asks_confidence, grid]
     cache = folder / hashlib.sha256(repr(asked).encode()).hexdigest()[:16]
     for other in folder.iterdir() if folder.is_dir() else ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,11 @@ class Plan:
     def is_clip(self) -> bool:
         """Whether it is a video clip: ``label`` and ``confidence`` are then folders of its frames', ``overlay`` a video."""
         return not self.image.member and is_video(self.image.path)
+
+    @property
+    def state(self) -> str:
+        """What files of its unfinished state are called: of one length, whatever its name."""
+        return hashlib.sha256(self.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     @property
     def key(self) -> str:
