@@ -198,7 +198,7 @@ class _Run:
         manifest.forget(gone.overtaken)
         if prune:
             remove_states(self.out, plans)
-        for entries in gone.left.values() if prune else ():
+            entries = [entry for found in gone.left.values() for entry in found]
             remove_results(self.out, entries, folders=True)
             manifest.forget(entry.image for entry in entries)
         return len(gone.left)

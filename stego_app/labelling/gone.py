@@ -44,7 +44,9 @@ def gone_images(out: Path, entries: Mapping[str, Entry], plans: Sequence[Plan], 
         return other is not None and (other == label or ((out / other).is_file() and (out / other).samefile(out / label)))
 
     overtaken = [name for name, found in gone.items() if is_taken(found[0].label)]
-    return Gone({name: found for name, found in gone.items() if name not in set(overtaken)}, overtaken)
+    for name in overtaken:
+        del gone[name]
+    return Gone(gone, overtaken)
 
 
 def outdated_frames(entries: Mapping[str, Entry], plan: Plan, clip: Entry, out: Path) -> Iterator[Entry]:
