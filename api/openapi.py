@@ -25,6 +25,7 @@ _MEANING = {
     412: "The model has changed since.",
     413: "Too many bytes or pixels.",
     415: "Not an image, or an unsupported content type.",
+    416: "The range asked for is none of the result's.",
     422: "An option or an image that cannot be used.",
     429: "Too many requests; see Retry-After.",
     500: "A failure of the service; its log has the reason under the request id.",

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import FileResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -16,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from api.errors import ApiError
 from api.jobs.answers import answering, drain, need
 from api.jobs.describe import archive_operation
+from api.jobs.download import ResultFile
 from api.jobs.options import LabelOptions
 from api.jobs.receiving import receive_archive
 from api.jobs.service import JobService
@@ -92,17 +92,17 @@ def jobs_router(service: JobService | None) -> APIRouter:
     @router.get(
         "/{id}/result",
         summary="Download a job's result",
-        response_class=FileResponse,
-        responses={200: archive, 206: {**archive, "description": "The part asked for by `Range`."}, **errors(404, 409, 500, 503, 507)},
+        response_class=ResultFile,
+        responses={200: archive, 206: {**archive, "description": "The part asked for by `Range`."}, **errors(400, 404, 409, 416, 500, 503, 507)},
     )
-    def get_result(id: str, request: Request) -> FileResponse:
+    def get_result(id: str, request: Request) -> ResultFile:
         """The result as a zip, in one piece or by ranges."""
         with answering():
             jobs = need(service)
             path = jobs.result(id, viewer_of(request))
             job = jobs.find(id)
         name = f"{job.options.get('archive') or 'images'}-{'labels' if job.kind == 'label' else job.model}.zip"
-        return FileResponse(path, media_type="application/zip", filename=name, headers={"Cache-Control": "no-store"})
+        return ResultFile(path, media_type="application/zip", filename=name, headers={"Cache-Control": "no-store"})
 
     return router
 

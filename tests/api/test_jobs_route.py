@@ -19,6 +19,7 @@ from live_server import running
 from api import ServiceSettings, create_app
 from api.jobs.folder import DataFolder
 from api.jobs.queue import JobQueue
+from api.jobs.service import JobService
 from api.jobs.settings import JobSettings
 from api.jobs.store import JobStore, JobStoreError
 from api.schemas import ErrorBody
@@ -164,6 +165,30 @@ def test_a_job_that_is_over_is_removed_from_a_full_disk(served: httpx.Client, da
     monkeypatch.setattr(JobStore, "remove", needs_room)
     assert served.delete(place).status_code == 204
     assert served.get(place).status_code == 404
+
+
+def test_a_result_is_fetched_whole_or_by_ranges(served: httpx.Client, data: Path) -> None:
+    place = post(served).headers["location"]
+    job = place.rpartition("/")[2]
+    (data / "jobs" / job / "result.zip").write_bytes(GOOD)
+    store = JobStore(DataFolder(data).database)
+    assert store.finish(job, "done", result_bytes=len(GOOD))
+    store.close()
+    whole = served.get(f"{place}/result")
+    assert (whole.status_code, whole.content, whole.headers["content-disposition"]) == (200, GOOD, 'attachment; filename="photos-of-May-labels.zip"')
+    assert served.head(f"{place}/result").headers["content-length"] == str(len(GOOD))
+    part = served.get(f"{place}/result", headers={"Range": "bytes=10-"})
+    assert (part.status_code, part.content) == (206, GOOD[10:])
+    beyond = served.get(f"{place}/result", headers={"Range": f"bytes={len(GOOD)}-"})
+    assert problem(beyond) == (416, "range_not_satisfiable", "Range")
+    assert beyond.headers["content-range"] == f"bytes */{len(GOOD)}"
+    assert problem(served.get(f"{place}/result", headers={"Range": "lines=1-2"})) == (400, "bad_range", "Range")
+    with pytest.MonkeyPatch.context() as patched:  # removed between the look for it and its sending
+        patched.setattr(JobService, "result", lambda *_: data / "gone.zip")
+        assert problem(served.get(f"{place}/result")) == (409, "no_result", None)
+    (data / "jobs" / job / "result.zip").unlink()
+    assert problem(served.get(f"{place}/result")) == (409, "no_result", None)
+    assert served.delete(place).status_code == 204
 
 
 def test_lists_in_pages(served: httpx.Client) -> None:
