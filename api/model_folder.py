@@ -6,6 +6,8 @@ import filecmp
 import os
 import re
 import shutil
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from models.errors import StegoError
@@ -14,6 +16,8 @@ from stego_app.atomic import output_error, replacing
 SUFFIX = ".safetensors"
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _NAME = re.compile(NAME_PATTERN)
+_UNFINISHED = re.compile(r"\..*(?:\.stego-part|\.stego-part\.\w{8}\.part|\.safetensors\.\w{8}\.part)")  # of `replacing`, and of saving a segmenter
+_DAY = 86_400.0
 
 
 class NameTakenError(StegoError):
@@ -99,6 +103,13 @@ class ModelFolder:
             raise NoSuchModelError(f"no model '{name}'") from None
         except OSError as error:
             raise output_error(target, error) from error
+
+    def remove_unfinished(self) -> None:
+        """Delete what killed processes left half written a day ago or longer; nothing else in the folder is touched."""
+        for path in self.path.iterdir() if self.path.is_dir() else ():
+            with suppress(OSError):  # gone in the meantime, or not ours to delete
+                if _UNFINISHED.fullmatch(path.name) and time.time() - path.stat().st_mtime > _DAY:
+                    path.unlink()
 
     def remove(self, name: str) -> None:
         """Remove a model.

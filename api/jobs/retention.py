@@ -9,6 +9,7 @@ import time
 from api.jobs.folder import DataFolder, is_job_id
 from api.jobs.settings import JobSettings
 from api.jobs.store import JobStore
+from api.model_folder import ModelFolder
 
 log = logging.getLogger("stego.jobs")
 _UNKNOWN_SECONDS = 3600.0  # a folder or an upload without a row this old belongs to no request under way
@@ -16,8 +17,10 @@ _DAY = 86_400.0
 
 
 def sweep(store: JobStore, folder: DataFolder, settings: JobSettings) -> None:
-    """Remove finished jobs that are too old or together too large, and files that no job knows."""
+    """Remove finished jobs that are too old or together too large, and files that no job knows; in the folder of models what was never finished."""
     now = time.time()
+    if settings.models_folder is not None:
+        ModelFolder(settings.models_folder).remove_unfinished()
     finished = store.finished()
     kept = sum(job.result_bytes or 0 for job in finished)
     for job in finished:

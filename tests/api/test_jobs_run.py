@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -322,6 +323,24 @@ def test_finished_jobs_are_removed_by_age_and_by_size(bench: Bench) -> None:
     assert store.finished() == []
     assert [path.name for path in bench.data.jobs.iterdir()] == [waiting.id]
     assert bench.service.find(waiting.id).state == "queued"
+
+
+def test_models_that_were_never_finished_are_removed_after_a_day(bench: Bench) -> None:
+    folder = bench.data.path / "models"
+    folder.mkdir()
+    ours = [
+        ".5f1c0e92aa31b7d45f1c0e92aa31b7d4.stego-part",
+        "..5f1c0e92.stego-part.k3_x81ab.part",
+        ".mine.safetensors.k3_x81ab.part",
+        ".7-9-0a0b0c0d.stego-part",
+    ]
+    others = ["mine.safetensors", "mine.part", ".hidden", ".mine.safetensors.lock", "counterpart"]
+    for name in [*ours, *others, ".new.safetensors.k3_x81ab.part"]:
+        (folder / name).write_bytes(b"x")
+        if not name.startswith(".new"):
+            os.utime(folder / name, (time.time() - 100_000,) * 2)
+    sweep(bench.service.store, bench.data, bench.settings.jobs)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*others, ".new.safetensors.k3_x81ab.part"])
 
 
 def test_a_message_in_the_queue_cannot_run_code(bench: Bench) -> None:
