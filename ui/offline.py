@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from models.errors import StegoError
+from stego_app.turns import taken
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -18,6 +20,8 @@ os.environ["GRADIO_SHARE"] = "False"
 import gradio as gr
 from gradio import route_utils
 
+_PREFIX = "stego-page-"
+_LOCK = ".lock"
 _DEEPEST = 20  # levels of a client's JSON that are looked into; no component nests as deep
 
 
@@ -91,7 +95,7 @@ def check_paths(value: Any, folder: Path, depth: int = 0) -> None:
 
 
 def private_files() -> Path:
-    """Where Gradio keeps uploads and pictures: a folder of this process alone, removed when it ends.
+    """Where Gradio keeps uploads and pictures: a folder of this process alone, removed when it ends; where it is killed, by the next one.
 
     Gradio's own choice is one folder for every user of the machine. To be called before components are made.
     """
@@ -112,6 +116,24 @@ def uploaded(payload: dict[str, Any], folder: Path) -> Path:
     return path
 
 
+def remove_orphans(root: Path) -> None:
+    """Remove the folders in ``root`` that killed processes of this user have left: visitors' photos lie in them. Who lives holds a lock in its own."""
+    for folder in root.glob(f"{_PREFIX}*"):
+        lock = folder / _LOCK
+        try:
+            if folder.is_symlink() or not lock.is_file() or (hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()):
+                continue
+            held = taken(lock, wait=False)
+        except OSError:  # it lives, or is gone in the meantime
+            continue
+        if held is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(held)
+
+
 @lru_cache(maxsize=1)
 def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="stego-page-")
+    remove_orphans(Path(tempfile.gettempdir()))
+    folder = tempfile.TemporaryDirectory(prefix=_PREFIX)
+    taken(Path(folder.name) / _LOCK)  # until this process ends
+    return folder

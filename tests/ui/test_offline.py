@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import socket
+import subprocess
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -150,6 +153,29 @@ def test_an_upload_that_is_broken_off_leaves_nothing(page_url: str, caplog: pyte
         assert time.monotonic() < deadline, "something is left"
         time.sleep(0.01)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no locks that end with their process")
+def test_photos_that_a_killed_service_has_left_are_removed_by_the_next(tmp_path: Path) -> None:
+    script = "import sys, ui.offline; print(ui.offline.private_files(), flush=True); sys.stdin.read()"
+
+    def service() -> tuple[subprocess.Popen[str], Path]:
+        environment = {**os.environ, "TMPDIR": str(tmp_path)}
+        process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        assert process.stdout is not None
+        return process, Path(process.stdout.readline().strip())
+
+    killed, left = service()
+    living, kept = service()
+    (left / "photo.png").write_bytes(photo())
+    (tmp_path / "stego-page-notes").mkdir()  # somebody else's
+    killed.kill()
+    killed.communicate()
+    third, fresh = service()
+    assert {path.name for path in tmp_path.iterdir()} == {kept.name, fresh.name, "stego-page-notes"}
+    for process in (living, third):
+        process.communicate("")
+    assert [path.name for path in tmp_path.iterdir()] == ["stego-page-notes"]
 
 
 def test_the_page_and_the_service_share_the_root(page_url: str) -> None:
