@@ -20,13 +20,13 @@ from ui.pictures import Look
 
 PNG = "png"
 OVERLAY = "overlay"
-# Shorter than what the command line says of them: a phone has room for about 32 characters.
+# Shorter than what the command line says of them: a phone has room for about 28 characters.
 _WORDS = {
     "voc": "PASCAL VOC masks",
     "cvat-mask": "CVAT masks",
     "cvat": "CVAT XML",
     "coco": "COCO, by class",
-    "coco-instances": "COCO, by piece",
+    "coco-instances": "by piece",
     "yolo": "YOLO polygons",
     "labelme": "LabelMe JSON",
     "label-studio": "Label Studio",

@@ -83,7 +83,7 @@ class FolderTab:
         )
         self.legend = gr.HTML("", elem_id="album-legend")
         with gr.Column(visible=False, elem_id="album-take-away") as self.take_away, gr.Row(elem_classes="tight low"):
-            self.format = gr.Dropdown(choices(), value=PNG, label="Take all of them away as", scale=3, min_width=200, elem_id="album-format")
+            self.format = gr.Dropdown(choices(), value=PNG, label="Take all of them away as", scale=3, min_width=250, elem_id="album-format")
             self.download = gr.Button("Download", size="md", scale=1, min_width=110, elem_id="album-download")
             self.edit = gr.Button("Edit in Segment", size="md", scale=1, min_width=130, interactive=False, elem_id="album-edit")
         self.chosen = gr.State(-1)

@@ -95,6 +95,7 @@ CSS = """
 @media (max-width: 700px) {
   .board { display: flex; flex-direction: column; }
   .left, .right { display: contents !important; }
+  .board > .column { width: 100%; min-width: 0 !important; }
   #photo-part { order: 1; } #result-part { order: 2; } #settings-part { order: 3; } #editing-part { order: 4; }
   .gradio-container { padding: 8px !important; }
   .gradio-container .fillable { padding: 8px !important; }

@@ -15,11 +15,25 @@ from ui.exports import choices
 
 pytestmark = pytest.mark.browser
 
+PHONE = 360  # pixels: the narrowest that many have
+_STICKING_OUT = """(width) => [...document.querySelectorAll("#tabs .block")]
+    .filter((part) => part.checkVisibility() && part.getBoundingClientRect().right > width)
+    .map((part) => part.id || part.outerHTML.slice(0, 100))"""
 _TEXT_WIDTH = """(input) => {
     const context = document.createElement("canvas").getContext("2d");
     context.font = getComputedStyle(input).font;
     return context.measureText(input.value).width;
 }"""
+
+
+def formats_are_readable(page: Page, dropdown: str) -> None:
+    """Each name of a format is seen whole once it is chosen."""
+    box = page.locator(f"{dropdown} input")
+    for text, _ in choices():
+        choose(page, dropdown, text)
+        expect(box).to_have_value(text)
+        caret = 24  # pixels that the arrow lies over
+        assert box.evaluate(_TEXT_WIDTH) <= box.evaluate("(input) => input.clientWidth") - caret, text
 
 
 def scene(seed: int) -> FilePayload:
@@ -126,7 +140,7 @@ def test_two_settings_side_by_side(page: Page) -> None:
 def test_on_a_phone_and_in_the_dark_nothing_sticks_out(page: Page) -> None:
     upload(page)
     segmented(page)
-    page.set_viewport_size({"width": 390, "height": 800})
+    page.set_viewport_size({"width": PHONE, "height": 800})
     page.emulate_media(color_scheme="dark")
     tops = [page.locator(part).bounding_box()["y"] for part in ("#photo-part", "#result-part", "#settings-part", "#editing-part")]  # type: ignore[index]
     assert tops == sorted(tops)
@@ -136,17 +150,17 @@ def test_on_a_phone_and_in_the_dark_nothing_sticks_out(page: Page) -> None:
             page.locator("#tabs .overflow-menu > button").first.click()
             tab = page.locator("#tabs .overflow-dropdown button").filter(has_text=name)
         tab.click()
+        if name == "Folder":
+            page.locator("#folder-examples").click()
+            expect(page.locator("#folder-progress")).to_contain_text("done", timeout=WAIT)
         page.wait_for_timeout(200)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE, name
+        assert page.evaluate(_STICKING_OUT, PHONE) == [], name
+        if name == "Folder":
+            formats_are_readable(page, "#album-format")
         shot(page, f"phone-{name}")
     open_tab(page, "Segment")
-    box = page.locator("#format input")
-    for text, _ in choices():
-        choose(page, "#format", text)
-        expect(box).to_have_value(text)
-        caret = 28  # pixels that the arrow lies over
-        assert box.evaluate("(input) => input.scrollWidth <= input.clientWidth"), text
-        assert box.evaluate(_TEXT_WIDTH) <= box.evaluate("(input) => input.clientWidth") - caret, text
+    formats_are_readable(page, "#format")
     shot(page, "phone-formats")
     color = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(int(value) for value in re.findall(r"\d+", color)[:3]) < 60
