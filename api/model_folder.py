@@ -128,13 +128,14 @@ class ModelFolder:
 
 
 def snapshot(source: Path, target: Path) -> None:
-    """``source`` as it is now, at ``target``: later changes replace the file and leave this one as it was.
+    """A copy of ``source`` as it is now, at ``target``; a second name for it would not do, since `cp` writes into the file that is there.
 
     Raises:
         StegoError: the file is gone, or the folder of ``target`` cannot be written to.
     """
     try:
-        _link(source, target)
+        with replacing(target) as part:
+            shutil.copyfile(source, part)
     except FileNotFoundError:
         raise NoSuchModelError(f"{source.name}: the model's file is gone") from None
     except OSError as error:
