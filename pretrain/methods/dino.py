@@ -27,12 +27,14 @@ class PrototypeOptions(MomentumOptions, MultiCropOptions):
     """``prototypes`` (65,536 in the paper; 0 chooses by the number of images), temperatures, and how long the last layer stays fixed.
 
     The teacher's temperature rises from ``teacher_start`` to ``teacher_temperature`` over the share ``temperature_warmup`` of the run, but
-    stays lower while the entropy of its answers over log K is above ``most_entropy``; see `pretrain.methods.sharpening`.
+    stays lower while the entropy of its answers over log K is above ``most_entropy``; see `pretrain.methods.sharpening`. ``batch_norm`` puts one
+    after each hidden layer of the head, as the paper's code can for convolutional networks (its ViTs do without).
     """
 
     prototypes: int = Field(default=0, ge=0)
     hidden: int = Field(default=2048, ge=1)
     bottleneck: int = Field(default=256, ge=2)
+    batch_norm: bool = False
     student_temperature: float = Field(default=0.1, gt=0)
     teacher_start: float = Field(default=0.04, gt=0)
     teacher_temperature: float = Field(default=0.07, gt=0)
@@ -57,7 +59,7 @@ def prototype_head(dim: int, options: Any, prototypes: int) -> nn.Module:
     """DINO's head: dim to ``prototypes`` cosines, by a bottleneck on the unit sphere."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # lightly's head uses torch's older weight norm
-        head: nn.Module = DINOProjectionHead(dim, options.hidden, options.bottleneck, prototypes)
+        head: nn.Module = DINOProjectionHead(dim, options.hidden, options.bottleneck, prototypes, batch_norm=options.batch_norm)
     return head
 
 

@@ -74,9 +74,13 @@ class Ibot(Dino):
 
 
 def block_mask(count: int, grid: int, options: Any) -> torch.Tensor:
-    """Masked patches (count, grid, grid) bool, of one image at least, in blocks of at least four patches (fewer on grids where that is too many)."""
+    """Masked patches (count, grid, grid) bool, in blocks of at least four patches (fewer on grids where that is too many).
+
+    At least one image has some; two have before a head with batch norm, which normalises patches by each other.
+    """
     least = max(options.least, 1.5 / grid**2)  # at least one patch
-    share = max(options.masked_images, 1.001 / count)  # at least one image
+    images = 2 if options.batch_norm else 1
+    share = min(1.0, max(options.masked_images, (images + 0.001) / count))
     smallest = min(4, int(least * grid**2))
     masks: torch.Tensor = random_block_mask((count, grid, grid), share, least, max(least, options.most), min_num_masks_per_block=smallest)
     return masks

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.special import entr, logsumexp
+from scipy.special import entr, logsumexp, ndtr
 
 from models.errors import StegoError
 from pretrain.methods.assignments import centred, crossed, masked_patches
+from pretrain.methods.ibot import IbotOptions, block_mask
 from pretrain.schedules import Clock
 from tests.pretrain.method_parts import CLOSE, COUNT, build, random_batch, softmax, unit
 
@@ -117,6 +118,31 @@ def test_dinos_last_layer_is_fixed_at_first() -> None:
         method(random_batch(local=2)).loss.backward()
         method.before_step()
         assert all((parameter.grad is None) == (fixed or not parameter.requires_grad) for parameter in method.head.last_layer.parameters())
+
+
+@pytest.mark.parametrize(("name", "heads"), [("dino", ("head", "teacher_head")), ("dinov2", ("heads.patch", "teacher_heads.patch"))])
+def test_a_head_with_batch_norm_judges_images_by_the_others_of_their_batch(name: str, heads: tuple[str, str]) -> None:
+    method: Any = build(name, batch_norm=True, **DINO)
+    tokens = torch.randn(6, method.encoder.dim)
+    for path in heads:
+        head: Any = method.get_submodule(path)
+        inner: Any = getattr(head, "module", head)
+        weights = [one.double().numpy() for one in inner.state_dict().values() if one.ndim == 2]
+        x = tokens.double().numpy()
+        for matrix in weights[:2]:  # no bias; batch norm of scale 1 and shift 0; GELU
+            x = x @ matrix.T
+            x = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+            x = x * ndtr(x)
+        x = x @ weights[2].T
+        x /= np.linalg.norm(x, axis=1, keepdims=True)
+        expected = x @ unit(torch.from_numpy(weights[-1])).T
+        np.testing.assert_allclose(head(tokens).detach().double().numpy(), expected, atol=2e-5)
+
+
+def test_patches_that_are_normalised_by_each_other_are_two_at_least() -> None:
+    for grid in (2, 4, 14):
+        options = IbotOptions(batch_norm=True, least=0.0, most=0.5, masked_images=0.01)
+        assert all(int(block_mask(4, grid, options).sum()) >= 2 for _ in range(30))
 
 
 def _masked_patches(targets: np.ndarray, found: np.ndarray, mask: np.ndarray, images: int) -> float:
