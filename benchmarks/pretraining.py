@@ -38,8 +38,9 @@ RUN: dict[str, Any] = {
 HEAD = {"hidden": 512}
 # A local view of four patches says little, and costs a third of a global one.
 CROPS = {"local_crops": 0}
-# What self-distillation needs to learn in minutes: many prototypes, answers that name few of them and that share all of them out evenly, and a quick teacher.
-PROTOTYPES = {**HEAD, **CROPS, "bottleneck": 128, "prototypes": 2048, "most_entropy": 0.25, "momentum": 0.9}
+# What self-distillation needs to learn in minutes: many prototypes, answers that name few of them and that share all of them out evenly, a quick teacher, and
+# batch norm in the heads, which keeps features apart that would otherwise fall together under so quick a one.
+PROTOTYPES = {**HEAD, **CROPS, "batch_norm": True, "bottleneck": 128, "prototypes": 2048, "most_entropy": 0.25, "momentum": 0.5}
 DINO = {**PROTOTYPES, "centering": "sinkhorn"}
 OPTIONS: dict[str, dict[str, Any]] = {
     "simclr": HEAD,
