@@ -7,11 +7,21 @@ from typing import Annotated
 
 import typer
 
+METHODS_HELP = (
+    "Of images: simclr, simclrv2, swav, simsiam, byol, barlow-twins, vicreg, mae, simmim, ijepa, dino, ibot, dinov2, lejepa, neco. "
+    "Of clips: vjepa, vjepa2. Of lidar scans: also. See docs/pretraining.md."
+)
+"""Of the argument METHOD; written out, since the methods' own room is too slow to import for help."""
+
 
 def pretrain_method(
-    method: Annotated[str, typer.Argument(help="simclr, byol, dinov2, mae, ...; an unknown name lists them all.")],
+    method: Annotated[str, typer.Argument(help=METHODS_HELP)],
     data: Annotated[
-        list[Path], typer.Argument(help="Folders of images, tar files of images, or @LIST, a file that names them; labels are never used for training.")
+        list[Path],
+        typer.Argument(
+            help="Folders of images, tar files of images, or @LIST, a file that names them; for vjepa and vjepa2 clips or folders of them, "
+            "for also folders of scans. Labels are not used, but by simclrv2 where --set label_fraction asks for it."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The backbone file to write.")],
     init: Annotated[str | None, typer.Option(help="Go on from this backbone: 'default', a file, a .pth, or any timm ViT name.")] = None,
@@ -26,12 +36,12 @@ def pretrain_method(
     accumulate: Annotated[int, typer.Option(min=1, help="Micro-batches a step.")] = 1,
     checkpointing: Annotated[bool, typer.Option(help="Recompute activations in the backward pass, to save memory.")] = False,
     learning_rate: Annotated[float | None, typer.Option(help="Peak for the method's own batch, scaled to the batch; the method's own if not given.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="The method's own if not given.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="AdamW's weight decay; the method's own if not given.")] = None,
     layer_decay: Annotated[float, typer.Option(help="Rate of a block over that of the next one.")] = 1.0,
     drop_path: Annotated[float, typer.Option(help="Stochastic depth of the last block.")] = 0.0,
     ema: Annotated[float, typer.Option(help="Keep an average of the weights with this momentum; for methods without a teacher.")] = 0.0,
     pair: Annotated[Path | None, typer.Option(help="A second modality with the same file names, such as depth; vicreg only.")] = None,
-    option: Annotated[list[str] | None, typer.Option("--set", help="An option of the method, NAME=VALUE; repeat it.")] = None,
+    option: Annotated[list[str] | None, typer.Option("--set", help="An option of the method, NAME=VALUE; an unknown NAME lists them. Repeatable.")] = None,
     health_every: Annotated[
         int | None, typer.Option(min=1, help="Steps between two checks; if not given a twentieth of the run, or 512 images' if more.")
     ] = None,
@@ -39,7 +49,7 @@ def pretrain_method(
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that prepare views; none on a CPU and 8 beside a GPU if not given.")] = None,
     accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu.")] = "auto",
     devices: Annotated[str, typer.Option(help="Lightning's: a number, a list of them, or auto.")] = "1",
-    num_nodes: Annotated[int, typer.Option(min=1, help="Lightning's.")] = 1,
+    num_nodes: Annotated[int, typer.Option(min=1, help="Lightning's: machines that train together.")] = 1,
     strategy: Annotated[str, typer.Option(help="Lightning's: auto, ddp.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto (bf16-mixed where the processor has it), or Lightning's: bf16-mixed, 32-true.")] = "auto",
     file_precision: Annotated[str, typer.Option(help="How the file stores weights: fp32, fp16 or int8.")] = "fp16",

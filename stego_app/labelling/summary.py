@@ -73,8 +73,7 @@ class LabelSummary:
         if self.written:
             text += f"; wrote {', '.join(str(path) for path in self.written)}"
         if self.doubtful:
-            least = ", ".join(f"{doubt.image} ({doubt.confidence:.2f})" for doubt in self.doubtful[:_NAMED])
-            text += f"; least to be trusted: {least}, see {self.out / CONFIDENCE}"
+            text += f"; {_least_trusted(self.doubtful)}, see {self.out / CONFIDENCE}"
         if self.gone:
             others = f"{self.gone} other image{'s' if self.gone > 1 else ''}"
             text += f"; removed the results of {others}" if self.pruned else f"; results of {others} from earlier runs are there too (--prune removes them)"
@@ -83,6 +82,13 @@ class LabelSummary:
             first = reason if image in reason else f"{image}: {reason}"
             text += f"; {self.failed} failed, see {self.out / (self.shard or FAILURES)} (first: {first})"
         return text
+
+
+def _least_trusted(doubtful: Sequence[Doubt]) -> str:
+    """The first of ``doubtful`` by name, unless the two decimals shown of them are all the same."""
+    if len(doubtful) > 1 and f"{doubtful[0].confidence:.2f}" == f"{doubtful[-1].confidence:.2f}":
+        return f"confidence is {doubtful[0].confidence:.2f} for every image and tells none apart"
+    return "least to be trusted: " + ", ".join(f"{doubt.image} ({doubt.confidence:.2f})" for doubt in doubtful[:_NAMED])
 
 
 def write_failures(out: Path, failures: Sequence[tuple[str, str]]) -> None:

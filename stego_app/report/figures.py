@@ -51,15 +51,18 @@ def cluster_sizes(names: Sequence[str], shares: Sequence[float], colors: npt.NDA
     return _png(figure)
 
 
-def loss_curves(curves: Mapping[str, Sequence[float]]) -> bytes:
-    """Every term of the loss against the step."""
+def training_curves(curves: Mapping[str, Sequence[float]]) -> bytes:
+    """What was measured at each step of training: the terms of a loss, or one value that goes by its own name."""
     figure = Figure(figsize=(8, 3.2), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     for name, values in curves.items():
         axes.plot(np.linspace(1, len(values), len(values)), values, label=name, linewidth=1.2)
     axes.set_xlabel("step")
-    axes.set_ylabel("loss")
-    axes.legend(fontsize=8)
+    if len(curves) == 1:
+        axes.set_ylabel(next(iter(curves)))
+    else:
+        axes.set_ylabel("loss")
+        axes.legend(fontsize=8)
     return _png(figure)
 
 

@@ -59,7 +59,7 @@ def write_report(folder: Path, report: TrainingReport) -> Path:
         shown = report.histograms
         plots["similarities"] = figures.similarity_histograms(shown.edges, shown.densities, shown.shifts, shown.source)
     if report.losses:
-        plots["losses"] = figures.loss_curves(report.losses)
+        plots["losses"] = figures.training_curves(report.losses)
     for name, png in plots.items():
         write_bytes(folder / f"{name}.png", png)
     sections = [
@@ -71,7 +71,7 @@ def write_report(folder: Path, report: TrainingReport) -> Path:
         ("Scores against the labels (not used for any choice)", html.table(["", "mIoU", "accuracy"], report.scores)),
         ("Class sizes", html.picture(plots["cluster_sizes"], "share of patches in each class")),
         ("Similarity of pairs of patches", html.picture(plots["similarities"], "histograms of similarity") if "similarities" in plots else ""),
-        ("Loss", html.picture(plots["losses"], "loss against step") if "losses" in plots else ""),
+        ("Training of the head", html.picture(plots["losses"], f"{', '.join(report.losses)} against the step") if "losses" in plots else ""),
         ("Images and labels that were left out", html.table(["file", "reason"], report.failures)),
         ("Settings", f"<pre>{escape(json.dumps(dict(report.config), indent=1, default=str))}</pre>"),
     ]

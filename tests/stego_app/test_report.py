@@ -40,6 +40,13 @@ def test_everything_is_there_and_nothing_unfinished(tmp_path: Path) -> None:
     assert "&lt;b&gt;.png" in text
 
 
+def test_what_rises_in_training_is_not_called_a_loss(tmp_path: Path) -> None:
+    text = write_report(tmp_path, replace(report(), losses={"cosine to the target code": [0.1, 0.9]})).read_text()
+    assert "<h2>Training of the head</h2>" in text
+    assert 'alt="cosine to the target code against the step"' in text
+    assert "loss" not in text.lower().replace("losses.png", "")
+
+
 def test_names_of_images_that_are_no_text_do_not_end_the_report(tmp_path: Path) -> None:
     image = np.full((20, 30, 3), 90, np.uint8)
     named = replace(report(), title="Classes of b\udcff", samples=[("a\udcff", image, image)], failures=[("c\udcff.png", "no picture")])

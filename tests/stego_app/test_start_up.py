@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -17,6 +18,8 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from pretrain.commands.group import pretrain_app
+from pretrain.commands.method import METHODS_HELP
+from pretrain.methods import METHODS
 from stego_app.cli import app
 
 HEAVY = {"PIL", "cv2", "fastapi", "gradio", "lightning", "numpy", "pydantic", "rich", "scipy", "sklearn", "timm", "torch"}
@@ -83,6 +86,33 @@ def test_help_of_a_group_and_of_a_command_in_it() -> None:
     scans = CliRunner().invoke(app, ["lidar", "label", "--help"])
     assert scans.exit_code == 0
     assert "SemanticKITTI" in scans.output
+
+
+def every_command() -> list[tuple[str, Any]]:
+    """Every command that can be called, groups opened, by what one types for it."""
+    found: list[tuple[str, Any]] = []
+    waiting: list[tuple[str, Any, Any]] = [("stego", typer.main.get_command(app), None)]
+    while waiting:
+        path, command, parent = waiting.pop()
+        context = command.make_context(path.split()[-1], ["-"], parent=parent, resilient_parsing=True)
+        if not isinstance(command, TyperGroup):
+            found.append((path, command))
+            continue
+        for name in command.list_commands(context):
+            _, inner, _ = command.resolve_command(context, [name])
+            waiting.append((f"{path} {name}", inner, context))
+    return sorted(found, key=lambda item: item[0])
+
+
+@pytest.mark.parametrize(("path", "command"), every_command(), ids=[path for path, _ in every_command()])
+def test_every_option_says_what_it_does(path: str, command: Any) -> None:
+    for parameter in command.params:
+        assert len((parameter.help or "").split()) >= 2 or parameter.name == "help", f"{path}: {parameter.name}"
+
+
+def test_help_of_pretraining_names_every_method() -> None:
+    named = re.findall(r"[a-z][a-z0-9-]+", METHODS_HELP.split(" See ")[0].replace("Of images", "").replace("Of clips", "").replace("Of lidar scans", ""))
+    assert sorted(named) == sorted(METHODS)
 
 
 def test_a_mistyped_command_is_told_and_guessed() -> None:

@@ -17,6 +17,7 @@ from stego_app.cli import app
 from stego_app.labelling import LabelSettings, label_folder
 from stego_app.labelling import labeller as labeller_module
 from stego_app.labelling.manifest import Manifest
+from stego_app.labelling.summary import Doubt, LabelSummary
 
 SURE = PLAIN.model_copy(update={"confidence": True})
 
@@ -52,6 +53,16 @@ def test_maps_manifest_and_list_hold_the_confidence(photos: Path, tmp_path: Path
         assert manifest.entries["c.png"].abstained is None
     assert "least to be trusted: deep/b.png (0.4" in str(summary)
     assert summary.doubtful[0][0] == "deep/b.png"
+
+
+def test_images_that_confidence_cannot_tell_apart_are_not_named_as_the_worst() -> None:
+    def line(*confidences: float) -> str:
+        doubtful = tuple(Doubt(f"{number}.png", confidence) for number, confidence in enumerate(confidences))
+        return str(LabelSummary(Path("out"), len(doubtful), 0, (), 1.0, doubtful))
+
+    assert line(0.4066, 0.4066, 0.4071).endswith("; confidence is 0.41 for every image and tells none apart, see out/confidence.csv")
+    assert "least to be trusted: 0.png (0.41), 1.png (0.45)" in line(0.41, 0.45)
+    assert "least to be trusted: 0.png (0.41)" in line(0.41)
 
 
 def test_abstain_gives_no_class_below_the_threshold(photos: Path, tmp_path: Path) -> None:
