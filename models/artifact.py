@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,24 +49,28 @@ def header_digest(header: Mapping[str, Any]) -> str:
 def write_artifact(path: Path, kind: str, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
     """Write ``tensors`` and a JSON ``header`` to ``path`` atomically (a temporary file beside it, then a rename).
 
+    A file that is there keeps its permissions, and a symbolic link goes on leading to the file it led to.
+
     Raises:
         ArtifactError: the folder cannot be written (missing permission, disk full).
     """
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     meta = {**header, "kind": kind, "version": LAYOUT_VERSION, "sha256": tensors_digest(contiguous)}
     meta["header_sha256"] = header_digest(json.loads(json.dumps(meta)))
-    temporary: str | None = None
+    target = Path(os.path.realpath(path))
+    # Without the file's own name, which may be as long as the file system allows.
+    temporary = target.with_name(f".{os.getpid()}-{secrets.token_hex(8)}.stego-part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
+        target.parent.mkdir(parents=True, exist_ok=True)
         save_file(contiguous, temporary, metadata={"stego": json.dumps(meta)})
-        os.chmod(temporary, 0o644)  # mkstemp makes it private to its owner
-        os.replace(temporary, path)
+        if target.is_file():
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
     except (OSError, SafetensorError) as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise ArtifactError(f"{path}: cannot write the {kind} file: {error}") from error
+    finally:
+        with suppress(OSError):  # also after Ctrl-C; once it has its place, there is nothing to remove
+            temporary.unlink()
 
 
 def is_artifact(path: Path, kind: str) -> bool:

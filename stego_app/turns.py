@@ -17,11 +17,13 @@ def turn(path: Path) -> Iterator[None]:
     """Nobody else has a turn of the file ``path`` within the block; waits for it. A process that is killed gives its turn back.
 
     Turns are locks of a hidden file beside ``path``, which is there for their time alone: ``path`` itself is replaced whenever it is written.
+    A symbolic link and the file it leads to are one file.
 
     Raises:
         StegoError: the folder cannot be written to.
     """
-    beside = path.with_name(f".{path.name}.lock")
+    target = Path(os.path.realpath(path))
+    beside = target.with_name(f".{target.name}.lock")
     try:
         lock = taken(beside)
     except OSError as error:

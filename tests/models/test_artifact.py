@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,50 @@ def test_failed_write_leaves_the_old_file_and_no_litter(file: Path, monkeypatch:
     one_line(error, file)
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_no_litter(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = file.read_bytes()
+
+    def interrupted(tensors: dict[str, torch.Tensor], path: Path, **options: dict[str, str]) -> None:
+        save_file(tensors, path, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("models.artifact.save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_artifact(file, "backbone", {"a": torch.zeros(3)}, {})
+    assert file.read_bytes() == before
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions and links are those of POSIX")
+def test_permissions_are_those_of_the_user_and_of_the_file_that_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    before = os.umask(0o077)
+    try:
+        write_artifact(path, "backbone", TENSORS, {})
+        assert path.stat().st_mode & 0o777 == 0o600
+        os.umask(0o022)
+        write_artifact(path, "backbone", TENSORS, {})
+        assert path.stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions and links are those of POSIX")
+def test_a_link_goes_on_leading_to_the_file(file: Path, tmp_path: Path) -> None:
+    link = tmp_path / "current.safetensors"
+    link.symlink_to(file)
+    write_artifact(link, "backbone", {"a": torch.zeros(3)}, {})
+    assert link.is_symlink()
+    assert list(read_artifact(file, "backbone")[0]) == ["a"]
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 240 + ".safetensors")
+    write_artifact(path, "backbone", TENSORS, {})
+    assert read_header(path)["kind"] == "backbone"
 
 
 def test_folder_that_is_a_file_is_one_line(tmp_path: Path) -> None:

@@ -109,6 +109,17 @@ def test_names_found_for_classes_that_others_changed_meanwhile_are_not_written(
     assert Segmenter.load(path, device="cpu").table().names[0] == "theirs"
 
 
+def test_a_link_and_its_file_are_one(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_text("0")
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "current.safetensors"
+    link.symlink_to(path)
+    with turn(link):
+        assert (tmp_path / ".model.safetensors.lock").exists()
+        assert [file.name for file in link.parent.iterdir()] == [link.name]
+
+
 def test_a_folder_is_no_model_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for edits in ([], ["--rename", "0=a"]):
         monkeypatch.setattr("sys.argv", ["stego", "classes", str(tmp_path), *edits])
