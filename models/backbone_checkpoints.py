@@ -46,6 +46,8 @@ def _read_state(path: Path) -> Mapping[str, Any]:
         with torch.serialization.safe_globals([argparse.Namespace]):
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not _is_torchs(path):
+            raise ArtifactError(f"{path}: not a readable checkpoint (no file of torch; was another page or file saved under this name?)") from error
         raise ArtifactError(f"{path}: refused: it holds more than weights, and loading it could run code; expected a weights-only checkpoint") from error
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -53,6 +55,12 @@ def _read_state(path: Path) -> Mapping[str, Any]:
     if not isinstance(state, Mapping):
         raise ArtifactError(f"{path}: expected the state dict of a ViT, found {type(state).__name__}")
     return state
+
+
+def _is_torchs(path: Path) -> bool:
+    """Whether a file begins as those of ``torch.save`` do: a zip, or a pickle."""
+    with path.open("rb") as file:
+        return file.read(2).startswith((b"PK", b"\x80"))
 
 
 def network_tensors(state: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
@@ -85,7 +93,8 @@ def spec_from_shapes(tensors: dict[str, torch.Tensor], path: Path) -> BackboneSp
         dim, _, patch, _ = tensors["patch_embed.proj.weight"].shape
         positions = tensors["pos_embed"].shape[1]
         hidden = tensors["blocks.0.mlp.fc1.weight"].shape[0]
-    except (KeyError, ValueError) as error:
+        depth = 1 + max(int(key.split(".")[1]) for key in tensors if key.startswith("blocks."))
+    except (KeyError, ValueError, IndexError) as error:
         raise ArtifactError(f"{path}: no ViT found in it (missing {error}); expected DINO, DINOv2 or timm weights") from error
     if dim not in _NAMES or hidden != (_GIANT_HIDDEN if dim == 1536 else 4 * dim):
         raise ArtifactError(f"{path}: a ViT of width {dim} and hidden width {hidden}; expected width {sorted(_NAMES)} and a hidden width of 4 times that")
@@ -105,5 +114,4 @@ def spec_from_shapes(tensors: dict[str, torch.Tensor], path: Path) -> BackboneSp
         architecture = f"vit_{_NAMES[dim]}_patch16_224"  # the patch size of the spec replaces the one in the name
     if not timm.is_model(architecture):
         raise ArtifactError(f"{path}: a ViT of width {dim}{' with layer scale' if scaled else ''}, which timm does not have ({architecture})")
-    depth = 1 + max(int(key.split(".")[1]) for key in tensors if key.startswith("blocks."))
     return BackboneSpec(architecture, depth, depth - 1, patch, dim, grid, method="dinov2" if scaled else "vit", source=path.name)

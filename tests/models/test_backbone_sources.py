@@ -165,9 +165,13 @@ def vit_state(**changes: torch.Tensor | None) -> State:
 
 BAD_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "not a readable checkpoint"),
-    "text": (lambda path: path.write_text("hello"), "refused|not a readable checkpoint"),
+    "text": (lambda path: path.write_text("hello"), "not a readable checkpoint"),
+    "page": (lambda path: path.write_text("<html>404</html>"), r"not a readable checkpoint \(no file of torch"),
+    "pointer": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1"), r"not a readable checkpoint \(no file of torch"),
     "list": (saved([torch.zeros(2)]), "expected the state dict of a ViT, found list"),
     "no vit": (saved({"layer1.conv.weight": torch.zeros(2)}), "no ViT found in it"),
+    "positions in one row": (saved(vit_state(pos_embed=torch.zeros(12))), "no ViT found in it"),
+    "unnumbered block": (saved(vit_state(blocks__x__weight=torch.zeros(2))), "no ViT found in it"),
     "width": (saved(vit_state(patch_embed__proj__weight=torch.zeros(100, 3, 16, 16))), "a ViT of width 100"),
     "positions": (saved(vit_state(pos_embed=torch.zeros(1, 12, 192))), "12 position embeddings are not one CLS token and a square grid"),
     "registers": (saved(vit_state(reg_token=torch.zeros(1, 7, 192))), "7 register tokens; expected none or 4"),
