@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from io import BytesIO
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from stego_app.evaluation.scores import Scores
+from stego_app.formats.label_map import text_name
 
 _SHOWN = 0.005  # smaller shares are left blank
 
@@ -30,17 +32,21 @@ def confusion_picture(scores: Scores, title: str) -> bytes:
     figure = Figure(figsize=(side + 0.6, side), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=9)
-    axes.set_yticks(range(count), [f"{name}  {_percent(iou)}" for name, iou in zip(scores.names, scores.per_class, strict=True)], fontsize=9)
+    # Names are a person's: signs of money in them are no formulas.
+    axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=9, parse_math=False)
+    rows_said = [f"{name}  {_percent(iou)}" for name, iou in zip(scores.names, scores.per_class, strict=True)]
+    axes.set_yticks(range(count), rows_said, fontsize=9, parse_math=False)
     axes.set_xlabel("class of the matched cluster")
     axes.set_ylabel("class in the labels, with its IoU")
-    axes.set_title(f"{title}\nmIoU {scores.miou:.1f}, accuracy {scores.accuracy:.1f}", fontsize=10, loc="left")
+    axes.set_title(f"{text_name(title)}\nmIoU {scores.miou:.1f}, accuracy {scores.accuracy:.1f}", fontsize=10, loc="left", parse_math=False)
     for (row, column), share in np.ndenumerate(shares):
         if share >= _SHOWN:
             axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color="white" if share > 0.55 else "#333333")
     figure.colorbar(picture, ax=axes, fraction=0.03, pad=0.02, label="share of the row's pixels")
     buffer = BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():  # of letters that the font lacks, which are boxes in the picture; the tables have them
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -297,6 +299,25 @@ def test_confusion_picture(classes: int) -> None:
         pixels = np.asarray(picture.convert("RGB"))
     assert pixels.std() > 5
     assert min(pixels.shape[:2]) > 110 * 0.42 * classes
+
+
+def test_names_may_hold_signs_of_formulas_and_letters_that_the_font_lacks(recwarn: pytest.WarningsRecorder) -> None:
+    scores = hungarian_scores(9 * np.eye(3, dtype=np.int64), ["under $5", "$x_{", "\u732b"])
+    assert confusion_picture(scores, "photos $a_$: a model")
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_names_of_files_need_not_be_text(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    make_folder(folder)
+    broken = os.fsdecode(b"\xfe.png")
+    (folder / "images" / broken).write_bytes((folder / "images/0.png").read_bytes())
+    (folder / "labels" / broken).write_bytes(b"no picture")
+    report = evaluate_segmenter(ByColour(), open_dataset(folder), OFF, tmp_path / "out")
+    assert len(report.failures) == 1
+    assert "# caf\ufffd" in (tmp_path / "out/scores.md").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "out/scores.json").read_text())["images"] == 6
 
 
 class CutOff(Exception):
