@@ -25,6 +25,9 @@ from stego_app.crf import CrfSettings, refine
 STRIP_PIXELS = 2_000_000
 """Overlays are drawn in strips of about this size, which keeps temporaries small for large images."""
 
+JPEG_SIDE = 65_500
+"""The most pixels that a JPEG file has on a side."""
+
 MAX_CLASSES = 255
 """An 8-bit index image holds this many classes beside `IGNORED`."""
 
@@ -153,9 +156,9 @@ class Segmentation:
         return stream.getvalue()
 
     def to_overlay_jpeg(self, alpha: float = 0.5, quality: int = 90, fade: float = 0.0) -> bytes:
-        """`overlay` as a JPEG."""
+        """`overlay` as a JPEG; reduced where a side is longer than `JPEG_SIDE`."""
         stream = io.BytesIO()
-        Image.fromarray(self.overlay(alpha, fade)).save(stream, "JPEG", quality=quality)
+        Image.fromarray(_reduced_to(self.overlay(alpha, fade), JPEG_SIDE)).save(stream, "JPEG", quality=quality)
         return stream.getvalue()
 
 
@@ -302,6 +305,16 @@ def _resized(layer: npt.NDArray[np.float32], height: int, width: int) -> npt.NDA
         return layer
     result: npt.NDArray[np.float32] = cv2.resize(np.ascontiguousarray(layer, dtype=np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     return result
+
+
+def _reduced_to(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """``image`` (H, W, 3), smaller where one of its sides is longer than ``side`` pixels."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image
+    size = (max(1, int(width * scale)), max(1, int(height * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _full_palette(palette: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

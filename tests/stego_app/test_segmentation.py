@@ -158,3 +158,10 @@ def test_areas_are_largest_first_and_leave_out_what_is_absent() -> None:
 def test_finish_refuses_what_does_not_fit(shape: tuple[int, ...], names: list[str], message: str) -> None:
     with pytest.raises(StegoError, match=message):
         finish(np.zeros((8, 8, 3), np.uint8), np.zeros(shape, np.float32), names=names, palette=np.zeros((len(names), 3), np.uint8), crf=False)
+
+
+def test_overlays_wider_than_a_jpeg_can_be_are_reduced() -> None:
+    image = np.full((4, 70_000, 3), 128, np.uint8)
+    wide = Segmentation(image, np.zeros(image.shape[:2], np.uint8), np.zeros((0, 0), np.float32), ["a"], PALETTE[:1])
+    with Image.open(io.BytesIO(wide.to_overlay_jpeg())) as shown:
+        assert shown.size == (65_500, 3)
