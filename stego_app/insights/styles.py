@@ -8,6 +8,7 @@ most similar one, and the other way round, once the mean of each style is taken 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,16 +53,21 @@ class Confined:
 
 
 def sequences(paths: Sequence[Path]) -> list[Style]:
-    """Images by folder and by what their names begin with, up to the last number; none where that gives one group, or many small ones."""
+    """Images by folder and by what their names begin with, up to the last number; none where that gives one group, or many small ones.
+
+    A style is called by what tells it apart: the beginning of the names, the folder, or both where several folders have names of one beginning.
+    """
     keys = [(str(path.parent), re.sub(r"[^A-Za-z0-9]*[A-Za-z]{0,3}\d+\D{0,3}$", "", path.stem)) for path in paths]
     groups = sorted(set(keys))
     if not 2 <= len(groups) <= _GROUPS:
         return []
     several_folders = len({folder for folder, _ in groups}) > 1
+    folders_with = Counter(prefix for _, prefix in groups)
     styles = []
     for folder, prefix in groups:
-        name = f"in {Path(folder).name}" if several_folders and not prefix else f"named {prefix}…" if prefix else "with other names"
-        styles.append(Style(name, np.array([key == (folder, prefix) for key in keys])))
+        named = [f"named {prefix}…"] if prefix else []
+        placed = [f"in {Path(folder).name}"] if folders_with[prefix] > 1 or (several_folders and not prefix) else []
+        styles.append(Style(" ".join([*named, *placed]) or "with other names", np.array([key == (folder, prefix) for key in keys])))
     return [style for style in styles if style.members.sum() >= _FEWEST]
 
 

@@ -170,6 +170,10 @@ def test_sequences_come_from_names_and_folders() -> None:
     paths = [Path(f"day_{number:03}.jpg") for number in range(6)] + [Path(f"night_{number:03}.jpg") for number in range(7)]
     assert [(style.name, int(style.members.sum())) for style in sequences(paths)] == [("named day…", 6), ("named night…", 7)]
     assert sequences([Path(f"{number}.jpg") for number in range(9)]) == []
+    both = [Path(folder) / f"photo_{number}.jpg" for folder in ("july", "may") for number in range(5)]
+    assert [style.name for style in sequences(both)] == ["named photo… in july", "named photo… in may"]
+    plain = [Path(folder) / f"{number}.jpg" for folder in ("july", "may") for number in range(5)]
+    assert [style.name for style in sequences(plain)] == ["in july", "in may"]
 
 
 def test_rank_accuracy_equals_scikit_learns() -> None:
