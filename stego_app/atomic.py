@@ -72,6 +72,21 @@ def refuse_folder(out: Path, example: str = "") -> None:
         raise StegoError(f"--out {out}: is a folder; expected a file to write{example and f', such as {example}'}")
 
 
+def check_place(out: Path) -> None:
+    """That a file can be written beside ``out``, whose folder is made: asked before work that would be lost.
+
+    Raises:
+        StegoError: it cannot.
+    """
+    part = out.with_name(f".{os.getpid()}-{threading.get_ident()}-{_PROCESS}{PART}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise output_error(out, error) from error
+
+
 def output_error(path: Path, error: OSError) -> StegoError:
     """What to tell the user about ``error`` at writing ``path``."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:

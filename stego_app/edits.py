@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -85,13 +86,9 @@ def parse_color(text: str) -> tuple[int, int, int]:
     Raises:
         StegoError: the text is not of that form.
     """
-    digits = text.removeprefix("#")
-    try:
-        if len(digits) != 6:
-            raise ValueError
-        value = int(digits, 16)
-    except ValueError:
-        raise StegoError(f"colour {text!r}: expected #rrggbb") from None
+    if re.fullmatch(r"#?[0-9a-fA-F]{6}", text) is None:
+        raise StegoError(f"colour {text!r}: expected #rrggbb")
+    value = int(text.removeprefix("#"), 16)
     return value >> 16 & 255, value >> 8 & 255, value & 255
 
 

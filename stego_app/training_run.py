@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.backbone import Backbone
 from models.backbone_sources import load_backbone
 from models.errors import StegoError
+from stego_app.atomic import check_place, refuse_folder
 from stego_app.classes import class_table
 from stego_app.clusters import ClusterModel
 from stego_app.confidence.fit import fit_agreement
@@ -84,7 +86,7 @@ class TrainConfig(BaseModel):
     classes: Annotated[int, Field(ge=1, le=MAX_CLASSES)] | Literal["auto"] = "auto"
     resolution: int = Field(default=224, ge=28, le=4096)
     crops: Literal["none", "five"] = "none"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     cache: Path | None = None
@@ -132,6 +134,11 @@ def train_segmenter(config: TrainConfig, out: Path, *, report: Path | None = Non
         check_shifts(config.stego.shifts)
     if out.suffix != ".safetensors":
         raise StegoError(f"--out {out}: expected a name that ends in .safetensors")
+    folder = report or out.with_suffix(".report")
+    refuse_folder(out, "plants.safetensors")
+    check_place(out)
+    if folder.exists() and not folder.is_dir():
+        raise StegoError(f"--report {folder}: is a file; expected a folder")
     dataset = open_dataset(config.data, split=config.split, layout=config.layout, labels=config.labels)
     backbone = load_backbone(config.backbone, config.block)
     cache = _features(config, dataset, backbone, progress)
@@ -141,7 +148,7 @@ def train_segmenter(config: TrainConfig, out: Path, *, report: Path | None = Non
     warnings = collapse_warnings(model, cache, config.seed, config.objective)
     segmenter = Segmenter(model, device=config.device, precision=config.precision)
     explanation = _explanation(config, segmenter, dataset, cache, found, out, progress)
-    page, failures = _report(config, segmenter, dataset, cache, found, explanation, warnings, report or out.with_suffix(".report"), progress)
+    page, failures = _report(config, segmenter, dataset, cache, found, explanation, warnings, folder, progress)
     findings = [*warnings, *found.notes, *short_lines(explanation.sections)]
     return TrainResult(out, page, found.clusters.classes, len(model.shares), findings, failures)
 
@@ -333,8 +340,9 @@ def _report(
     unreadable = {failure.path for failure in cache.failures}
     for number, sample in enumerate(chosen):
         if sample.image not in unreadable:
-            image = dataset.read_image(sample)
-            samples.append((sample.key, reduced(image), reduced(segmenter(image).overlay())))
+            with suppress(StegoError):  # the file was there for its features and is gone: one sample fewer to look at
+                image = dataset.read_image(sample)
+                samples.append((sample.key, reduced(image), reduced(segmenter(image).overlay())))
         progress("report", number + 1, len(chosen))
     scored = training_scores(model.clusters, dataset, cache, model.shares, seed=config.seed, progress=progress)
     histograms = found.histograms or _histograms(config, cache)

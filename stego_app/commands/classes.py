@@ -34,7 +34,7 @@ def classes(
     target = out or Path(model)
     if out is not None and not editing:
         raise StegoError("--out writes an edited segmenter, but no edit was given; expected --rename, --recolour, --merge, --split, --ignore or --undo")
-    if editing and out is None and model == DEFAULT and not target.is_file():
+    if editing and out is None and model == DEFAULT:
         raise StegoError(f"--out: '{model}' is built in and cannot be changed in place; name a file for the edited segmenter")
     # Between reading and writing nobody else may change the file; a service that edits it waits likewise.
     with turn(target) if editing and target.is_file() else nullcontext():

@@ -47,7 +47,7 @@ def test_a_bad_edit_is_refused(item: dict[str, Any]) -> None:
         edits_from_json([item], 10)
 
 
-@pytest.mark.parametrize("text", ["red", "#12345", "#gg0000", ""])
+@pytest.mark.parametrize("text", ["red", "#12345", "#gg0000", "", "#+12345", "0x1234", "#1_2_34"])
 def test_bad_colour(text: str) -> None:
     with pytest.raises(StegoError, match="expected #rrggbb"):
         parse_color(text)

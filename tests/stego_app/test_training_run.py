@@ -177,6 +177,7 @@ def test_edits_are_kept_in_the_file_and_undone(
         (["--set", "discovery.magic=1"], "discovery.magic"),
         (["--layout", "mars"], "mars"),
         (["--out", "x.bin"], "x.bin"),
+        (["--seed", "4294967296"], "seed"),
     ],
 )
 def test_bad_settings_are_one_line(
@@ -192,6 +193,46 @@ def test_bad_settings_are_one_line(
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert text in last
     assert "Traceback" not in last
+
+
+def test_a_place_that_cannot_be_written_to_is_told_before_the_work(
+    image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, folder = tmp_path / "file", tmp_path / "folder.safetensors"
+    file.write_text("in the way")
+    folder.mkdir()
+    cases = [(file / "t.safetensors", [], "cannot be written"), (folder, [], "is a folder"), (tmp_path / "t.safetensors", ["--report", file], "is a file")]
+    for out, more, text in cases:
+        assert train(monkeypatch, image_folder, out, backbone_file, *more) == 2
+        assert text in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "cache").exists()
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
+def test_an_image_that_is_gone_at_the_end_costs_its_sample_alone(
+    image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stego_app import training_run
+
+    explanation = training_run._explanation
+
+    def removing(*arguments: Any) -> Any:
+        (image_folder / "photo0.png").unlink()
+        return explanation(*arguments)
+
+    monkeypatch.setattr(training_run, "_explanation", removing)
+    assert train(monkeypatch, image_folder, tmp_path / "t.safetensors", backbone_file, "--classes", 3) == 0
+    assert (tmp_path / "t.report" / "report.html").is_file()
+
+
+def test_the_embedded_model_is_never_written_to_a_file_that_is_called_like_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("default").write_text("a person's own")
+    assert run(monkeypatch, "classes", "default", "--rename", "0=a") == 2
+    assert "'default' is built in" in capsys.readouterr().err
+    assert Path("default").read_text() == "a person's own"
 
 
 def test_missing_and_empty_folders(backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
