@@ -23,7 +23,7 @@ from stego_app.labelling.manifest import Entry, Manifest, Unwritten, read_entrie
 from stego_app.labelling.names import Plan, other_names, plan_folder
 from stego_app.labelling.segmenter import LabellingSegmenter
 from stego_app.labelling.settings import LabelSettings
-from stego_app.labelling.summary import Doubt, LabelSummary, write_classes, write_confidence, write_failures
+from stego_app.labelling.summary import Doubt, LabelSummary, withheld_share, write_classes, write_confidence, write_failures
 from stego_app.progress import Progress, silent
 from stego_app.shard import Shard
 
@@ -97,8 +97,9 @@ def _label_whole(plans: Sequence[Plan], run: _Run, asked: Sequence[Format], know
         gone = run.gone(plans, current, prune=prune)
     done = len(left) - len(run.failures)
     doubtful = tuple(run.doubtful(plans)) if run.settings.asks_confidence else ()
+    withheld = withheld_share(current) if run.settings.abstain is not None else None
     failures, seconds = tuple(run.failures.items()), time.monotonic() - started
-    return LabelSummary(out, done, len(plans) - len(left), failures, seconds, doubtful, written, tuple(run.clips), gone=gone, pruned=prune)
+    return LabelSummary(out, done, len(plans) - len(left), failures, seconds, doubtful, written, tuple(run.clips), gone=gone, pruned=prune, withheld=withheld)
 
 
 def _label_part(plans: Sequence[Plan], run: _Run, shard: Shard, engine: Engine) -> LabelSummary:

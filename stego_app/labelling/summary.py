@@ -37,6 +37,7 @@ class LabelSummary:
     """Counts of a run, each failure as (image, reason), and each image with its scores, the least to be trusted first, if asked for.
 
     ``written``: what was made anew in other formats. ``clips``: a few words on each video clip that was labelled.
+    ``withheld``: the share of pixels given no class for want of confidence, None if none could be.
     ``shard``: of a part of a run, the file that says what it did. ``gone``: how many other images the folder holds label maps of; ``pruned``: held.
     """
 
@@ -51,6 +52,7 @@ class LabelSummary:
     shard: str = ""
     gone: int = 0
     pruned: bool = False
+    withheld: float | None = None
 
     @property
     def failed(self) -> int:
@@ -72,6 +74,8 @@ class LabelSummary:
             text += f"; {self.skipped} were done before"
         if self.written:
             text += f"; wrote {', '.join(str(path) for path in self.written)}"
+        if self.withheld is not None:
+            text += f"; {self.withheld:.1%} of pixels are not sure enough for a class"
         if self.doubtful:
             text += f"; {_least_trusted(self.doubtful)}, see {self.out / CONFIDENCE}"
         if self.gone:
@@ -89,6 +93,12 @@ def _least_trusted(doubtful: Sequence[Doubt]) -> str:
     if len(doubtful) > 1 and f"{doubtful[0].confidence:.2f}" == f"{doubtful[-1].confidence:.2f}":
         return f"confidence is {doubtful[0].confidence:.2f} for every image and tells none apart"
     return "least to be trusted: " + ", ".join(f"{doubt.image} ({doubt.confidence:.2f})" for doubt in doubtful[:_NAMED])
+
+
+def withheld_share(entries: Iterable[Entry]) -> float:
+    """Share of the pixels of ``entries`` that were given no class for want of confidence."""
+    counts = [(entry.abstained or 0, sum((entry.pixels or {}).values())) for entry in entries]
+    return sum(withheld for withheld, _ in counts) / max(1, sum(pixels for _, pixels in counts))
 
 
 def write_failures(out: Path, failures: Sequence[tuple[str, str]]) -> None:

@@ -83,8 +83,9 @@ def test_abstain_gives_no_class_below_the_threshold(photos: Path, tmp_path: Path
 
 @pytest.mark.parametrize(("threshold", "ignored"), [(0.0, 0.0), (1.0, 1.0)])
 def test_the_ends_of_the_scale(photos: Path, tmp_path: Path, threshold: float, ignored: float) -> None:
-    label_folder(photos, tmp_path / "out", ColourSegmenter(), PLAIN.model_copy(update={"abstain": threshold}))
+    summary = label_folder(photos, tmp_path / "out", ColourSegmenter(), PLAIN.model_copy(update={"abstain": threshold}))
     assert (pixels(tmp_path / "out" / "labels" / "a.png") == 255).mean() == ignored
+    assert f"; {ignored:.1%} of pixels are not sure enough for a class" in str(summary)
 
 
 def test_asking_for_confidence_later_adds_it_and_asking_again_does_nothing(photos: Path, tmp_path: Path) -> None:
