@@ -15,6 +15,18 @@ def silent(_stage: str, _done: int, _total: int) -> None:
     """A progress callback that shows nothing."""
 
 
+def pace(speed: float) -> str:
+    """``speed``, things a second, for people: what is slow is told by what one of them takes."""
+    return f"{speed:.1f}/s" if speed >= 0.1 else f"{duration(1 / speed)} each"
+
+
+def duration(seconds: float) -> str:
+    """A span of time for people: in seconds below two minutes, in minutes below two hours, then in hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 @contextmanager
 def terminal_progress() -> Iterator[Progress]:
     """A callback that draws one bar a stage, with rate and time left; plain lines where the output is not a terminal."""
@@ -69,12 +81,12 @@ class _Pace:
     def rate(self, done: int) -> str:
         """For people; empty while there is none."""
         speed = self.per_second(done)
-        return f"{speed:.1f}/s" if speed else ""
+        return pace(speed) if speed else ""
 
     def left(self, done: int, total: int) -> str:
         """Time left, for people; empty at the end and while nothing is known."""
         speed = self.per_second(done)
-        return f", about {(total - done) / speed:.0f} s left" if speed and done < total else ""
+        return f", about {duration((total - done) / speed)} left" if speed and done < total else ""
 
 
 class _PlainLines:

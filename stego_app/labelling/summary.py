@@ -16,6 +16,7 @@ import numpy.typing as npt
 from stego_app.atomic import write_bytes
 from stego_app.classes import IGNORED
 from stego_app.labelling.manifest import Entry
+from stego_app.progress import pace
 from stego_app.segmentation import hex_color
 
 FAILURES = "failures.csv"
@@ -65,7 +66,7 @@ class LabelSummary:
         return self.labelled + self.skipped + self.failed
 
     def __str__(self) -> str:
-        rate = f" in {self.seconds:.1f} s, {self.labelled / self.seconds:.1f}/s" if self.labelled and self.seconds > 0 else ""
+        rate = f" in {self.seconds:.1f} s, {pace(self.labelled / self.seconds)}" if self.labelled and self.seconds > 0 else ""
         what = "images and clips" if self.clips else "images"
         text = f"labelled {self.labelled} of {self.total} {what}{rate}; label maps in {self.out / 'labels'}"
         if self.clips:

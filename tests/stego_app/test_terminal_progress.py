@@ -49,3 +49,16 @@ def test_a_stage_that_begins_anew_is_timed_anew(clock: _Clock, capsys: pytest.Ca
 def test_the_end_is_said_even_where_nothing_was_timed(capsys: pytest.CaptureFixture[str]) -> None:
     progress._PlainLines()("features", 3, 3)
     assert lines(capsys) == ["features: 3/3 "]
+
+
+def test_what_takes_long_is_told_in_words_that_tell_something(clock: _Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    show = progress._PlainLines()
+    show("clips", 0, 1000)
+    for done in (1, 2):
+        clock.now += 30
+        show("clips", done, 1000)
+    clock.now += 1e6
+    show("clips", 1000, 1000)
+    assert lines(capsys)[:2] == ["clips: 1/1000 30 s each, about 8.3 h left", "clips: 2/1000 30 s each, about 8.3 h left"]
+    assert [progress.duration(seconds) for seconds in (0.4, 119.4, 120, 7199, 7200)] == ["0 s", "119 s", "2 min", "120 min", "2.0 h"]
+    assert [progress.pace(speed) for speed in (25, 0.1, 0.05, 0.002)] == ["25.0/s", "0.1/s", "20 s each", "8 min each"]
