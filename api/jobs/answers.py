@@ -14,7 +14,7 @@ from api.catalog import FixedModelError, StaleEditError, UnknownModelError
 from api.errors import ApiError
 from api.jobs.archive import ArchiveError
 from api.jobs.receiving import no_room
-from api.jobs.service import JobService, JobsOffError, NoResultError, TooManyJobsError, UnknownJobError
+from api.jobs.service import JobService, JobsOffError, NoResultError, OptionError, TooManyJobsError, UnknownJobError
 from api.jobs.store import JobStoreError
 from api.model_folder import NameTakenError, NoSuchModelError
 from models.errors import StegoError
@@ -41,6 +41,8 @@ def answering() -> Iterator[None]:
         yield
     except ArchiveError as error:
         raise ApiError(error.status, error.code, str(error), field="images") from error
+    except OptionError as error:
+        raise ApiError(422, "invalid_option", str(error), field=error.field) from error
     except JobsOffError as error:
         raise ApiError(503, "jobs_off", str(error)) from error
     except TooManyJobsError as error:

@@ -38,6 +38,14 @@ class UnknownJobError(StegoError):
     """There is no such job (any more)."""
 
 
+class OptionError(StegoError):
+    """An option that its model, or anything here, cannot follow; ``field`` names it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
 class NoResultError(StegoError):
     """The job has no result (yet)."""
 
@@ -96,16 +104,21 @@ class JobService:
         Raises:
             ArchiveError: the archive is not taken.
             UnknownModelError, FixedModelError: there is no such model, or none that a worker could load.
-            StegoError: an option that the model cannot follow, or a folder that cannot be written to.
+            OptionError: an option that the model cannot follow, or a format that there is not.
+            StegoError: a folder that cannot be written to.
         """
         name = options.get("model") or self.catalog.default
         source = self.catalog.source(name)
         facts = self.catalog.facts(name)
         if (options.get("classes") or 1) > facts.max_classes:
-            raise StegoError(f"classes: {options['classes']} is more than this model's {facts.max_classes}; expected 1 to {facts.max_classes}")
+            raise OptionError("classes", f"{options['classes']} is more than this model's {facts.max_classes}; expected 1 to {facts.max_classes}")
         if (options.get("confidence") or options.get("abstain") is not None) and not facts.confidence:
-            raise StegoError(f"confidence: model '{name}' cannot tell it; train it again to have it")
-        check_formats(asked_formats(options))
+            field = "confidence" if options.get("confidence") else "abstain"
+            raise OptionError(field, f"model '{name}' cannot tell how far pixels are to be trusted; train it again to have it")
+        try:
+            check_formats(asked_formats(options))
+        except StegoError as error:
+            raise OptionError("formats", str(error)) from error
         return self._add("label", upload, owner, name, {key: value for key, value in options.items() if key != "model"}, source)
 
     def fit(self, upload: Path, options: Mapping[str, Any], owner: str = "") -> Job:
