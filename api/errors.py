@@ -61,7 +61,8 @@ def install_error_handlers(app: FastAPI) -> None:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             return error_response(request, ApiError(400, "bad_json", f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}"))
-        field = str(first["loc"][-1])
+        # The first part says whether it lies in the path, the query or the body.
+        field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
         return error_response(request, ApiError(422, "invalid_option", f"{field}: {first['msg']}", field=field))
 
     async def on_stego(request: Request, error: Exception) -> JSONResponse:

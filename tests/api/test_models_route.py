@@ -132,6 +132,14 @@ def test_undo_and_a_granularity(client: httpx.Client) -> None:
     assert problem(edit(client, "fields", undo=1)) == (422, "invalid_request")
 
 
+def test_the_edit_that_is_wrong_is_named_by_its_place(client: httpx.Client) -> None:
+    good = {"op": "rename", "id": 0, "name": "a"}
+    unknown = edit(client, "fields", good, {"op": "explode", "id": 0}).json()["error"]
+    assert unknown["field"] == "edits.1"
+    assert unknown["message"].startswith("edits.1: ")
+    assert edit(client, "fields", {"op": "colour", "id": 0, "color": "red"}).json()["error"]["field"] == "edits.0.colour.color"
+
+
 def test_an_edit_in_vain_changes_nothing(client: httpx.Client, folder: Path) -> None:
     before = (folder / "fields.safetensors").read_bytes()
     assert problem(edit(client, "fields")) == (422, "invalid_request")
