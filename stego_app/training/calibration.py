@@ -77,8 +77,8 @@ def pair_similarities(cache: FeatureCache, neighbours: npt.NDArray[np.int64], po
             continue
         picked = torch.randint(neighbours.shape[1], (len(images),), generator=generator)
         near = neighbours[images.numpy(), picked.numpy()]
-        first = feature_points(cache, images.tolist(), random_positions(len(images), points, generator))
-        second = feature_points(cache, near.tolist(), random_positions(len(images), points, generator))
+        first = feature_points(cache, images.tolist(), random_positions(len(images), points, generator)).transpose(1, 2)
+        second = feature_points(cache, near.tolist(), random_positions(len(images), points, generator)).transpose(1, 2)
         others = first[derangement(len(images), generator)]
         for kind, other in zip(KINDS, (first, second, others), strict=True):
             found[kind].append(spatially_centred(correspondence(first, other)).flatten())

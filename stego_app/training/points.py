@@ -29,7 +29,7 @@ def bilinear(tokens: npt.NDArray[np.float16], grid: tuple[int, int], positions: 
         positions: (N, 2) as (x, y) in [-1, 1].
 
     Returns:
-        (C, N) float32.
+        (N, C) float32.
     """
     height, width = grid
     x = (positions[:, 0].double().numpy() + 1) / 2 * (width - 1)
@@ -39,12 +39,13 @@ def bilinear(tokens: npt.NDArray[np.float16], grid: tuple[int, int], positions: 
     across, down = x - left, y - top
     rows = np.stack([top * width + left, top * width + right, bottom * width + left, bottom * width + right])
     weights = np.stack([(1 - across) * (1 - down), across * (1 - down), (1 - across) * down, across * down]).astype(np.float32)
-    corners = tokens[rows.reshape(-1)].astype(np.float32).reshape(4, len(positions), -1)
-    return torch.from_numpy(np.einsum("kn,knc->cn", weights, corners))
+    # torch widens half floats in a third of NumPy's time.
+    corners = torch.from_numpy(tokens[rows.reshape(-1)]).float().numpy().reshape(4, len(positions), -1)
+    return torch.from_numpy(np.einsum("kn,knc->nc", weights, corners))
 
 
 def feature_points(cache: FeatureCache, images: Sequence[int], positions: torch.Tensor) -> torch.Tensor:
-    """Features (B, C, N) of the entries ``images`` at ``positions`` (B, N, 2)."""
+    """Features (B, N, C) of the entries ``images`` at ``positions`` (B, N, 2)."""
     return torch.stack([bilinear(cache.tokens(image), cache.grid(image), at) for image, at in zip(images, positions, strict=True)])
 
 

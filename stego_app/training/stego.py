@@ -1,7 +1,7 @@
 """STEGO's training objective on cached features: one loop from top to bottom.
 
 Hamilton et al., "Unsupervised Semantic Segmentation by Distilling Feature Correspondences", ICLR 2022. Codes are computed
-at the sampled points only, and the random pairs reuse the second set of points of permuted images: the same objective in
+at the sampled points only, and the random pairs reuse the points of permuted images: the same objective in
 distribution, at a fraction of the work. Nothing is chosen with labels: the result is the last step's.
 """
 
@@ -191,20 +191,17 @@ class _Trainer:
         partners = self.neighbours[images.numpy(), torch.randint(self.neighbours.shape[1], (count,), generator=draw).numpy()]
         first_at, second_at = random_positions(count, points, draw), random_positions(count, points, draw)
         first = feature_points(self.cache, images.tolist(), first_at).to(self.device)
-        again = feature_points(self.cache, images.tolist(), second_at).to(self.device)
         near = feature_points(self.cache, partners.tolist(), second_at).to(self.device)
-        codes = [self._codes(features) for features in (first, again, near)]
+        codes, codes_near = self._codes(first), self._codes(near)
         # Each set of points is brought to unit length once, not once a pair.
-        f, f_again, f_near = (normalize(features, dim=1) for features in (first, again, near))
-        z, z_again, z_near = (normalize(code, dim=1) for code in codes)
+        f, f_near, z, z_near = (normalize(points, dim=2).transpose(1, 2) for points in (first, near, codes, codes_near))
         shift, weight = self.shifts.shift, self.shifts.weight
         terms = {"self": correspondence_loss(f, f, z, z, shift.self_pairs), "neighbour": correspondence_loss(f, f_near, z, z_near, shift.neighbour_pairs)}
         orders = [derangement(count, draw) for _ in range(self.config.randoms)]
-        terms["random"] = torch.stack([correspondence_loss(f, f_again[order], z, z_again[order], shift.random_pairs) for order in orders]).mean()
+        terms["random"] = torch.stack([correspondence_loss(f, f[order], z, z[order], shift.random_pairs) for order in orders]).mean()
         loss = weight.self_pairs * terms["self"] + weight.neighbour_pairs * terms["neighbour"] + weight.random_pairs * terms["random"]
         # The probe sees detached codes: it follows the head and never steers it.
-        detached = torch.cat(codes[:2], dim=2).detach()
-        terms["cluster"] = -torch.einsum("ben,ke->bkn", normalize(detached, dim=1), normalize(self.clusters, dim=1)).amax(dim=1).mean()
+        terms["cluster"] = -torch.einsum("ben,ke->bkn", z.detach(), normalize(self.clusters, dim=1)).amax(dim=1).mean()
         loss = loss + terms["cluster"]
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -212,12 +209,12 @@ class _Trainer:
         return {term: float(value.detach()) for term, value in terms.items()}
 
     def _codes(self, features: torch.Tensor) -> torch.Tensor:
-        """Codes (B, E, N) of features (B, C, N), with whole channels of an image dropped at random."""
+        """Codes (B, N, E) of features (B, N, C), with whole channels of an image dropped at random."""
         keep = 1 - self.config.dropout
-        mask = (torch.rand(features.shape[0], 1, features.shape[1], generator=self.generator) < keep).to(features) / keep
+        mask = (torch.rand(features.shape[0], 1, features.shape[2], generator=self.generator) < keep).to(features) / keep
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.lowered):
-            codes: torch.Tensor = self.head(head_input(features.transpose(1, 2)) * mask)
-        return codes.float().transpose(1, 2)
+            codes: torch.Tensor = self.head(head_input(features) * mask)
+        return codes.float()
 
 
 def _run_digest(cache: FeatureCache, classes: int, config: StegoConfig, seed: int) -> str:

@@ -20,14 +20,14 @@ def test_bilinear_equals_grid_sample(height: int, width: int, seed: int) -> None
     positions = random_positions(1, 9, torch.Generator().manual_seed(seed))
     positions[0, :4] = torch.tensor([[-1.0, -1.0], [1.0, 1.0], [1.0, -1.0], [0.0, 0.0]])
     image = torch.from_numpy(tokens.astype(np.float32)).T.reshape(1, 5, height, width)
-    expected = torch.nn.functional.grid_sample(image, positions[:, None], padding_mode="border", align_corners=True)[0, :, 0]
+    expected = torch.nn.functional.grid_sample(image, positions[:, None], padding_mode="border", align_corners=True)[0, :, 0].T
     torch.testing.assert_close(bilinear(tokens, (height, width), positions[0]), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_corners_are_the_corner_patches(clustered_cache: Callable[..., Any]) -> None:
     cache, _ = clustered_cache()
     corners = torch.tensor([[[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]]])
-    found = feature_points(cache, [2], corners)[0].T
+    found = feature_points(cache, [2], corners)[0]
     np.testing.assert_allclose(found, cache.tokens(2)[[0, 9, 70, 79]].astype(np.float32), rtol=1e-6)
 
 
