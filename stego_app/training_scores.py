@@ -130,7 +130,7 @@ class _Run:
         try:
             return {what: points.fit() for what, points in self.points.items()}
         except StegoError as error:
-            self.problem = str(error)
+            self.problem = str(error).removeprefix("linear probe: ")
             return {}
 
     def rows(self) -> Iterator[tuple[str, str, str]]:

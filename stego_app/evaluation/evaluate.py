@@ -127,6 +127,7 @@ def evaluate_segmenter(segmenter: Segments, dataset: Dataset, settings: Evaluati
         raise StegoError(f"{dataset.root}: no image has a label; expected a labelled layout, or a folder of label PNGs (--labels)")
     run = _Run(segmenter, dataset, settings, samples, class_space(dataset, samples, progress), progress)
     identity = {
+        "checkpoint": 2,  # raised when another release's could not be gone on from
         "segmenter": segmenter.info(),
         "dataset": [dataset.name, str(dataset.root.resolve()), list(dataset.class_names or ())],
         "settings": run.settings_used(),
@@ -293,7 +294,7 @@ class _Run:
                     errors[key] = error_prediction(counts[:-1], np.array(scores[key].matching))
         if self.probes is not None:
             scores |= {f"linear_{what}": matched_scores(counts, np.arange(len(names)), names) for what, counts in self.probes.counts.items()}
-            self.notes += self.probes.notes(len(self.samples))
+            self.notes += self.probes.notes()
         unlabelled = len(self.dataset) - len(self.dataset.labelled)
         if unlabelled:
             self.notes.append(f"{unlabelled} images without a label were left out.")

@@ -22,18 +22,22 @@ class Probes:
     """Takes points of the first ``train`` images; fits when the first other image comes; scores on that and all after it."""
 
     def __init__(self, train: int, classes: int, seed: int, progress: Progress) -> None:
-        self.train, self.classes, self.progress = train, classes, progress
+        self.classes, self.progress = classes, progress
         self.points = {what: ProbePoints(train, classes, seed) for what in PROBED}
         self.fitted: dict[str, LinearProbe] | None = None
         self.counts: dict[str, npt.NDArray[np.int64]] = {}
         self.problem: str | None = None
+        self.trained = self.scored = 0
+        """Images taken so far: those that cannot be read never come."""
 
     def see(self, tokens: Mapping[str, torch.Tensor], grid: tuple[int, int], label: npt.NDArray[np.uint8], *, training: bool) -> None:
         """Take an image: ``tokens`` has (h*w, C) for each of `PROBED`, on ``grid`` (h, w); label (H, W)."""
         if training:
+            self.trained += 1
             for what, points in self.points.items():
                 points.add(tokens[what], grid, label)
             return
+        self.scored += 1
         if self.fitted is None:
             self._fit()
         for what, probe in (self.fitted or {}).items():
@@ -48,18 +52,18 @@ class Probes:
                 self.fitted[what] = points.fit()
             self.progress("fitting linear probes", len(PROBED), len(PROBED))
         except StegoError as error:
-            self.problem = str(error)
+            self.problem = str(error).removeprefix("linear probe: ")
         self.points = {}
 
-    def notes(self, images: int) -> list[str]:
-        """How the probes were trained, or why there are none, for a set of ``images``."""
+    def notes(self) -> list[str]:
+        """How the probes were trained, or why there are none."""
         if not self.counts:
             return [f"No linear probe: {self.problem or 'none of the images to score it on could be read'}."]
-        return [f"The linear probes were trained with labels on {self.train} of these images, every other one, and scored on the other {images - self.train}."]
+        return [f"The linear probes were trained with labels on {self.trained} of these images, every other one, and scored on the other {self.scored}."]
 
     def state(self) -> Arrays:
         """Everything learnt so far."""
-        arrays: Arrays = {"fit": text_array([self.fitted is not None, self.problem])}
+        arrays: Arrays = {"fit": text_array([self.fitted is not None, self.problem, self.trained, self.scored])}
         for what, points in self.points.items():
             tokens, labels, lengths = points.state()
             arrays |= {f"{what}.tokens": tokens.numpy(), f"{what}.labels": labels.numpy(), f"{what}.lengths": np.array(lengths, dtype=np.int64)}
@@ -69,7 +73,7 @@ class Probes:
 
     def restore(self, arrays: Arrays) -> None:
         """Go on from `state`."""
-        fitted, self.problem = from_text_array(arrays["fit"])
+        fitted, self.problem, self.trained, self.scored = from_text_array(arrays["fit"])
         if not fitted:
             for what, points in self.points.items():
                 tokens, labels = (torch.from_numpy(arrays[f"{what}.{part}"]) for part in ("tokens", "labels"))

@@ -320,6 +320,17 @@ def test_names_of_files_need_not_be_text(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out/scores.json").read_text())["images"] == 6
 
 
+def test_the_note_on_linear_probes_counts_the_images_that_could_be_read(tmp_path: Path) -> None:
+    make_folder(tmp_path / "set")
+    (tmp_path / "set/labels/0.png").write_bytes(b"no picture")
+    settings = EvaluationSettings(crf="off")
+    said = "The linear probes were trained with labels on 2 of these images, every other one, and scored on the other 3."
+    assert said in evaluate(tmp_path, settings=settings).notes
+    for number in (0, 2, 4):  # those to train on
+        Image.fromarray(np.full((48, 64), 255, np.uint8)).save(tmp_path / f"set/labels/{number}.png")
+    assert "No linear probe: no labelled pixel to train on." in evaluate(tmp_path, settings=settings).notes
+
+
 class CutOff(Exception):
     """Stands for a power cut."""
 
