@@ -128,12 +128,21 @@ def _cache() -> Check:
 
     folder = default_cache_folder()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not os.access(existing, os.W_OK):
-        return Check("feature cache", False, f"{folder} is not writable", "export STEGO_CACHE=/a/folder/you/can/write")
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        reason = "is not writable" if existing.is_dir() else f"cannot be a folder, since {existing} is a file"
+        return Check("feature cache", False, f"{folder} {reason}", "export STEGO_CACHE=/a/folder/you/can/write")
     free = shutil.disk_usage(existing).free
-    used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
+    used = sum(map(_size, folder.rglob("*")))
     remedy = "" if free > _ENOUGH_DISK else f"free some disk, or delete {folder}"
     return Check("feature cache", free > _ENOUGH_DISK, f"{folder} holds {used / 1e6:.0f} MB; {free / 1e9:.0f} GB free", remedy)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 of a folder, and of what a run has removed meanwhile."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
 
 
 def _backbone_weights() -> Check:

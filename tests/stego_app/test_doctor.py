@@ -55,6 +55,31 @@ def test_damaged_weights_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "backbone.safetensors" in check.found
 
 
+@pytest.mark.parametrize("place", ["file", "file/cache"])
+def test_a_cache_that_cannot_be_a_folder_is_found(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("STEGO_CACHE", str(tmp_path / place))
+    check = doctor._cache()
+    assert not check.ok
+    assert f"{tmp_path / 'file'} is a file" in check.found
+
+
+def test_files_that_a_run_removes_meanwhile_are_no_fault_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEGO_CACHE", str(tmp_path))
+    feature = tmp_path / "feature"
+    feature.write_text("x")
+
+    def is_file(path: Path) -> bool:
+        if path == feature:
+            feature.unlink()
+        return path == feature
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "is_file", is_file)
+        check = doctor._cache()
+    assert "holds 0 MB" in check.found
+
+
 def test_a_cache_that_cannot_be_written_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
