@@ -29,7 +29,7 @@ from pretrain.student import random_student, student_of_blocks
 from pretrain.views import ImageBank, ViewDataset, ViewSchedule, gather_images
 from stego_app.atomic import refuse_folder, write_bytes
 from stego_app.features import precision_of
-from stego_app.progress import Progress, silent
+from stego_app.progress import Progress, duration, silent
 
 Say = Callable[[str], None]
 STATISTICS_BATCHES = 8
@@ -186,7 +186,7 @@ class _Keeper(lightning.Callback):  # type: ignore[misc] # lightning has no type
         with log.open("a") as file:
             file.write(json.dumps(line) + "\n")
         left = (module.config.steps - done) / rate
-        self.say(f"step {done}/{module.config.steps}  loss {values['loss']:.4f}  cosine {values['cosine']:.4f}  {rate:.2f} steps/s  {left:.0f} s left")
+        self.say(f"step {done}/{module.config.steps}  loss {values['loss']:.4f}  cosine {values['cosine']:.4f}  {rate:.2f} steps/s  {duration(left)} left")
 
 
 def log_of(out: Path) -> Path:

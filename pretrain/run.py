@@ -29,7 +29,7 @@ from pretrain.state import frozen_digest, load_state, part_path, restore_module,
 from pretrain.trainer import HealthWatch, Pretraining, log_values
 from pretrain.tuning import check_tune
 from stego_app.atomic import refuse_folder
-from stego_app.progress import Progress, silent
+from stego_app.progress import Progress, duration, silent
 
 Say = Callable[[str], None]
 DEFAULT_EPOCHS = 100.0
@@ -215,7 +215,7 @@ class Keeper(lightning.Callback):  # type: ignore[misc] # lightning has no types
         module.check_weights()  # features of such weights would be taken for collapse, or stop the check itself
         health = self.watch.check(module, done)
         left = (module.steps - done) * self.config.batch / rate
-        self.say(f"step {done}/{module.steps}  {health.line()}  {rate:.1f} {module.method.items}/s  {left:.0f} s left")
+        self.say(f"step {done}/{module.steps}  {health.line()}  {rate:.2f} {module.method.items}/s  {duration(left)} left")
         problem = health.problem()
         if problem:
             self.say(f"warning: step {done}: collapse: {problem}")
