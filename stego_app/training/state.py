@@ -44,7 +44,10 @@ def load_state(path: Path, state: TrainingState) -> None:
     Raises:
         ArtifactError: damaged file, or the state of another network.
     """
-    tensors, _ = read_artifact(path, _KIND)
+    try:
+        tensors, _ = read_artifact(path, _KIND)
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}; delete it to start again") from error
     try:
         with torch.no_grad():
             for name, mine in _networks(state).items():
