@@ -53,7 +53,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "simmim": {"mask_unit": 8},
     "ijepa": {"predictor_depth": 2},
     "dino": DINO,
-    "ibot": DINO,
+    "ibot": {**DINO, "momentum": 0.9},  # one head for image and patches: it follows more slowly
     "simclrv2": HEAD,
     "simclrv2+labels": {**HEAD, "label_fraction": 0.1},
     "lejepa": {**HEAD, "local_crops": 2, "local_size": 16},
