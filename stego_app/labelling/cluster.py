@@ -190,6 +190,7 @@ def _connected(address: str | None) -> Iterator[Any]:
         try:
             ray.init(address=address, logging_level="ERROR", log_to_driver=False, include_dashboard=False if address is None else None)
         except Exception as error:  # Ray raises plain ones too, such as for a machine too busy to start in time
+            ray.shutdown()  # of a node that was given up, some servers run already
             wanted = f"--ray-address {address}: no Ray cluster answers" if address else "Ray cannot be started on this machine"
             raise StegoError(f"{wanted} ({' '.join(str(error).split())[:200]})") from error
     context = ray.data.DataContext.get_current()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,7 +25,7 @@ from models.errors import StegoError
 from stego_app.atomic import OutputError
 from stego_app.cli import app
 from stego_app.labelling import LabelSettings, label_folder, label_images
-from stego_app.labelling.cluster import RayEngine, RayWorker, _Job, _plain, _plan
+from stego_app.labelling.cluster import RayEngine, RayWorker, _connected, _Job, _plain, _plan
 from stego_app.labelling.names import plan_folder
 
 SETTINGS = LabelSettings(batch_size=2, overlays=True)
@@ -246,6 +249,22 @@ def test_requests_that_make_no_sense(tmp_path: Path, options: list[str], said: s
     result = CliRunner().invoke(app, ["label", str(photos(tmp_path / "photos", 1)), str(tmp_path / "out"), *options])
     assert isinstance(result.exception, StegoError)
     assert said in str(result.exception)
+
+
+def test_servers_of_a_cluster_that_did_not_start_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[bool] = []
+
+    def init(**_: object) -> None:
+        raise RuntimeError("the node\ntimed out")
+
+    fake, data = ModuleType("ray"), ModuleType("ray.data")
+    vars(fake).update(is_initialized=lambda: False, init=init, shutdown=lambda: ended.append(True), data=data)
+    for module in (fake, data):
+        module.__spec__ = ModuleSpec(module.__name__, None)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    with pytest.raises(StegoError, match=r"Ray cannot be started on this machine \(the node timed out\)"), _connected(None):
+        pass
+    assert ended == [True]
 
 
 def test_without_the_extra_one_line_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
