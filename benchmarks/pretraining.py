@@ -53,11 +53,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "simmim": {"mask_unit": 8},
     "ijepa": {"predictor_depth": 2},
     "dino": DINO,
-    "ibot": {**DINO, "momentum": 0.9},  # one head for image and patches: it follows more slowly
+    "ibot": {**DINO, "momentum": 0.9},  # what is said of patches needs a slower teacher
     "simclrv2": HEAD,
     "simclrv2+labels": {**HEAD, "label_fraction": 0.1},
     "lejepa": {**HEAD, "local_crops": 2, "local_size": 16},
-    "dinov2": PROTOTYPES,
+    "dinov2": {**PROTOTYPES, "momentum": 0.9},
     "neco": {"grid": 4},
 }
 BEFORE, TIMED = 2, 6
