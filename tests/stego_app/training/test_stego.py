@@ -136,7 +136,7 @@ def test_a_damaged_state_is_refused(clustered_cache: Callable[..., Any], tmp_pat
     data = bytearray(state.read_bytes())
     data[-5] ^= 0xFF
     state.write_bytes(data)
-    with pytest.raises(StegoError, match="do not match the checksum.*; delete it to start again"):
+    with pytest.raises(StegoError, match=r"do not match the checksum.*; delete it to start again"):
         train_stego(cache, 3, QUICK, state_folder=tmp_path)
 
 
