@@ -16,7 +16,7 @@ from stego_app.atomic import output_error, replacing
 SUFFIX = ".safetensors"
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _NAME = re.compile(NAME_PATTERN)
-_UNFINISHED = re.compile(r"\..*(?:\.stego-part|\.stego-part\.\w{8}\.part|\.safetensors\.\w{8}\.part)")  # of `replacing`, and of saving a segmenter
+_UNFINISHED = re.compile(r"\..*(?:\.stego-part|\.stego-part\.\w{8}\.part|\.safetensors\.\w{8}\.part)")  # of saving a segmenter, now and before
 _DAY = 86_400.0
 
 

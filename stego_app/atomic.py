@@ -37,8 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: whatever writing meets; `write_bytes` and `output_error` put it into words.
     """
-    # The file's own name is left out: with a suffix it could be longer than the file system allows.
-    part = path.with_name(f".{os.getpid()}-{threading.get_ident()}-{_PROCESS}{PART}")
+    part = _part(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield part
@@ -46,6 +45,11 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _part(path: Path) -> Path:
+    """Where this thread writes what is to be at ``path``, beside it. Without the file's own name, which may be as long as the file system allows."""
+    return path.with_name(f".{os.getpid()}-{threading.get_ident()}-{_PROCESS}{PART}")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -78,7 +82,7 @@ def check_place(out: Path) -> None:
     Raises:
         StegoError: it cannot.
     """
-    part = out.with_name(f".{os.getpid()}-{threading.get_ident()}-{_PROCESS}{PART}")
+    part = _part(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part.touch()
