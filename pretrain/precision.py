@@ -1,11 +1,8 @@
-"""Which precision a run computes in."""
+"""Which precision a run computes in. Torch is imported where it is asked, so that bad settings are told before it is loaded."""
 
 from __future__ import annotations
 
-import torch
-
 from models.errors import StegoError
-from stego_app.features import precision_of
 
 _WHOLE = frozenset({"bf16-true", "16-true", "transformer-engine", "transformer-engine-float16"})
 
@@ -22,6 +19,10 @@ def training_precision(precision: str, accelerator: str) -> str:
         raise StegoError(f"--precision {precision}: weights are trained in float32; expected auto, bf16-mixed, 16-mixed, 32-true or 64-true")
     if precision != "auto":
         return precision
+    import torch
+
+    from stego_app.features import precision_of
+
     cuda = on_gpu(accelerator)
     device = torch.device("cuda" if cuda else "mps" if accelerator == "mps" else "cpu")
     return "bf16-mixed" if precision_of("auto", device) == "bf16" else "32-true"
@@ -29,4 +30,6 @@ def training_precision(precision: str, accelerator: str) -> str:
 
 def on_gpu(accelerator: str) -> bool:
     """Whether Lightning's ``accelerator`` is a CUDA device here."""
+    import torch
+
     return accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())

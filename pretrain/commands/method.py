@@ -57,7 +57,9 @@ def pretrain_method(
 ) -> None:
     """Pretrain with METHOD (simclr, byol, mae, dino, ...). Run again after an interruption to go on."""
     from models.errors import StegoError
-    from pretrain.methods import load_method
+    from pretrain.methods import check_method, load_method
+
+    check_method(method)  # before all that takes seconds to load
     from pretrain.run import pretrain as run
     from pretrain.settings import make_pretrain_config, parse_options
     from stego_app.progress import terminal_progress

@@ -34,14 +34,23 @@ METHODS = {
 """Name to module and class."""
 
 
-def load_method(name: str) -> type[Pretext]:
-    """The class of method ``name``.
+def check_method(name: str) -> None:
+    """Whether there is a method ``name``.
 
     Raises:
         StegoError: no such method; the nearest name is suggested.
     """
     if name not in METHODS:
         raise StegoError(f"unknown pretraining method '{name}'{nearest(name, METHODS)}")
+
+
+def load_method(name: str) -> type[Pretext]:
+    """The class of method ``name``.
+
+    Raises:
+        StegoError: see `check_method`.
+    """
+    check_method(name)
     module, _, member = METHODS[name].partition(":")
     found: type[Pretext] = getattr(import_module(module), member)
     return found

@@ -16,11 +16,12 @@ from models.artifact import is_artifact
 from models.backbone import build_vit
 from models.backbone_sources import RANDOM_PREFIX
 from models.errors import StegoError
+from pretrain.augment import simclr_crop
 from pretrain.source import kinds_of
 from pretrain.video.attentive_probe import accuracy, fit_probe
 from pretrain.video.encoder import VideoEncoder
 from pretrain.video.file import KIND, read_video_encoder
-from pretrain.video.views import centre_clip
+from pretrain.video.views import centre_clip, coloured_view
 from pretrain.video.windows import Window, open_clips, read_window
 from stego_app.atomic import write_bytes
 from stego_app.data.dataset import evenly
@@ -29,6 +30,8 @@ from stego_app.progress import Progress, silent
 
 FOLDS = 4
 CLIPS_A_WINDOW = 3
+VIEWS = 3
+VIEW_SCALE = (0.3, 1.0)
 WINDOWS = 200
 """Windows that are looked at unless another number is asked for, spread evenly."""
 
@@ -43,15 +46,19 @@ class Seen:
         tokens: (N, L, C) half floats.
         shuffled: the same of the clips with their frames in another order; None where there are too few videos to ask for the order.
         video: (N,) the video of each clip.
-        window: (N,) the window of each, counted from 0 within its video.
         paths: of the videos.
+        early, late: (M, L, C) half floats each: `VIEWS` views, in other crops and colours, of the first and of the second half of each window that
+            has room for two clips.
+        viewed: (M,) the video of each of these.
     """
 
     tokens: torch.Tensor
     shuffled: torch.Tensor | None
     video: Numbers
-    window: Numbers
     paths: list[Path]
+    early: torch.Tensor
+    late: torch.Tensor
+    viewed: Numbers
 
 
 @dataclass(frozen=True)
@@ -103,8 +110,8 @@ def probe_clips(
     """Ask frozen tokens of clips three things, as far as the clips allow; writes probe.json and probe.md to ``out``.
 
     Whether frames are in order or shuffled and, where each of several folders has two videos, in which folder they lie: learnt from some
-    videos and scored on others, in `FOLDS` folds. Of which video a clip is: learnt from every other window of videos that have several,
-    scored on those between.
+    videos and scored on others, in `FOLDS` folds. Of which video a clip is: learnt from the first half of each window, in crops, mirrored and in
+    changed colours, and scored on its second half in others; as they are, clips of a video are so alike that random weights tell them apart.
 
     Args:
         encoder: a file of an encoder of clips; or ``random:`` and one, the same network before any training.
@@ -161,7 +168,8 @@ def see(encoder: VideoEncoder, windows: list[Window], side: int, seed: int, fail
     tokens: list[torch.Tensor] = []
     shuffled: list[torch.Tensor] = []
     video: list[int] = []
-    part: list[int] = []
+    halves: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+    viewed: list[int] = []
     for number, window in enumerate(windows, 1):
         try:
             frames = read_window(window, shape, round(1.15 * side))
@@ -176,11 +184,17 @@ def see(encoder: VideoEncoder, windows: list[Window], side: int, seed: int, fail
         if many:
             shuffled.append(encode(encoder, shuffle(clips, rng)))
         video += [paths.index(window.video.path)] * len(clips)
-        part += [window.number] * len(clips)
+        if len(frames) >= 2 * shape.frames:
+            middle = len(frames) // 2
+            for half, part in zip(halves, (frames[:middle], frames[middle:]), strict=True):
+                views = [coloured_view(part, shape.frames, simclr_crop(side, VIEW_SCALE), rng) for _ in range(VIEWS)]
+                half.append(encode(encoder, torch.stack(views)))
+            viewed += [video[-1]] * VIEWS
         progress("tokens of clips", number, len(windows))
     if not tokens:
         raise StegoError(f"no clip can be read; the first: {failures[0][1]}")
-    return Seen(torch.cat(tokens), torch.cat(shuffled) if many else None, np.array(video), np.array(part), paths)
+    early, late = (torch.cat(half) if half else tokens[0][:0] for half in halves)
+    return Seen(torch.cat(tokens), torch.cat(shuffled) if many else None, np.array(video), paths, early, late, np.array(viewed, dtype=np.int64))
 
 
 def ask(seen: Seen, seed: int, progress: Progress = silent) -> Iterator[Answer]:
@@ -196,13 +210,12 @@ def ask(seen: Seen, seed: int, progress: Progress = silent) -> Iterator[Answer]:
         folds = min(FOLDS, int(np.bincount(labels).min()))
         share, scored = across_folds(tokens, labels[seen.video], (nth % folds)[seen.video], seed, progress)
         yield Answer("folder", share, _most_frequent(labels[seen.video]), scored, f"{folds} folds of {count} videos in {len(kinds)} folders")
-    learnt, asked = seen.window % 2 == 0, seen.window % 2 == 1
-    several = np.intersect1d(seen.video[learnt], seen.video[asked])
+    several, number = np.unique(seen.viewed, return_inverse=True)
     if len(several) > 1:
-        held = np.isin(seen.video, several)
-        number = np.searchsorted(several, seen.video).clip(max=len(several) - 1)
-        share, scored = score(tokens, number, learnt & held, asked & held, len(several), seed)
-        yield Answer("which video", share, _most_frequent(number[asked & held]), scored, f"{len(several)} videos, learnt from every other window")
+        half = np.repeat([0, 1], len(number))
+        share, scored = score(torch.cat([seen.early, seen.late]), np.tile(number, 2), half == 0, half == 1, len(several), seed)
+        how = f"{len(several)} videos, learnt from first halves, asked of second ones, in other crops and colours"
+        yield Answer("which video", share, _most_frequent(number), scored, how)
 
 
 def encode(encoder: VideoEncoder, clips: torch.Tensor) -> torch.Tensor:

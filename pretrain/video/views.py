@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from pretrain.augment import Crop, random_box
+from pretrain.augment import Crop, random_box, random_colours
 from pretrain.batches import PretrainViews
 from pretrain.video.windows import ClipShape, Frames, Window, read_window
 from pretrain.views import ImageBank
@@ -56,6 +56,17 @@ def clip_view(window: Frames, frames: int, crop: Crop, rng: np.random.Generator)
     flipped = bool(rng.random() < crop.flip)
     view = torch.stack([_cut(frame, (left, top, right, bottom), crop.size) for frame in window[start : start + frames]])
     return view.flip(-1) if flipped else view, (left / columns, top / rows, right / columns, bottom / rows), flipped
+
+
+def coloured_view(window: Frames, frames: int, crop: Crop, rng: np.random.Generator) -> torch.Tensor:
+    """A `clip_view` (T, 3, size, size) uint8 whose colours are changed as ``crop`` says, in all frames alike; it is neither blurred nor solarized."""
+    view, _, _ = clip_view(window, frames, crop, rng)
+    # One tall image, so that the mean that contrast is taken against is the clip's.
+    tall = np.ascontiguousarray(view.permute(0, 2, 3, 1).flatten(0, 1).numpy())
+    colours = random_colours(crop, tall, rng)
+    if colours is None:
+        return view
+    return torch.from_numpy(cv2.transform(tall, colours)).view(len(view), crop.size, crop.size, 3).permute(0, 3, 1, 2).contiguous()
 
 
 def centre_clip(window: Frames, frames: int, size: int) -> torch.Tensor:

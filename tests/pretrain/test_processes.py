@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from models.artifact import read_header
 from models.errors import StegoError
-from pretrain import precision, processes
+from pretrain import processes
 from pretrain.augment import plain_crop
 from pretrain.batches import PretrainViews, Share, ViewPlan, replaced
 from pretrain.records import write_report
@@ -78,8 +79,8 @@ def test_a_replacement_is_drawn_from_what_the_step_may_see() -> None:
 
 
 def test_memory_is_for_all_processes_of_the_machine_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(processes.torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     made = config(folder, memory_gb=4.0)
     cases = {
         (None, "cpu", "1"): 4e9,

@@ -34,10 +34,10 @@ finally:
 """
 
 
-def imported(*arguments: str) -> set[str]:
-    """The modules that are there when `stego ARGUMENTS` ends well."""
+def imported(*arguments: str, code: int = 0) -> set[str]:
+    """The modules that are there when `stego ARGUMENTS` ends with ``code``."""
     done = subprocess.run([sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
@@ -55,6 +55,10 @@ def test_help_imports_nothing_that_is_slow(arguments: list[str]) -> None:
     assert not modules & HEAVY
     ours = {name for name in modules if name.split(".")[0] in {"api", "ui", "pretrain", "stego_app", "models"}}
     assert len(ours) <= 10, sorted(ours)
+
+
+def test_an_unknown_pretraining_method_is_told_before_anything_slow_is_imported() -> None:
+    assert not imported("pretrain", "simclrr", "photos", "--out", "b.safetensors", code=2) & {"lightning", "lightly", "timm", "torch"}
 
 
 def test_a_list_of_commands_imports_no_command() -> None:

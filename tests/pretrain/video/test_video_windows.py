@@ -11,7 +11,7 @@ from drawn_clip import counted, jpeg_stream, moving_square, write_clip
 
 from models.errors import StegoError
 from pretrain.augment import Crop
-from pretrain.video.views import centre_clip, clip_view
+from pretrain.video.views import centre_clip, clip_view, coloured_view
 from pretrain.video.windows import ClipShape, open_clips, read_window
 from stego_app.video.reading import VideoError, open_video, probe_video
 
@@ -53,6 +53,20 @@ def test_windows_are_shrunk_and_views_cut_alike_from_all_frames(tmp_path: Path) 
     assert float(ramp[0]) == pytest.approx(box[0] * 192, abs=10)
     assert float(ramp[-1]) == pytest.approx(box[2] * 192, abs=10)
     assert centre_clip(frames, 4, 16).shape == (4, 3, 16, 16)
+
+
+def test_all_frames_of_a_coloured_view_change_their_colours_by_one_affine_map() -> None:
+    frames = np.random.default_rng(0).integers(90, 166, (6, 30, 40, 3), dtype=np.uint8)  # far from black and white, where colours would be cut
+    plain, changed = (Crop(16, (0.3, 1.0), jitter=jitter, brightness=0.2, contrast=0.2) for jitter in (0.0, 1.0))
+    view, _, _ = clip_view(frames, 4, plain, np.random.default_rng(3))
+    assert torch.equal(coloured_view(frames, 4, plain, np.random.default_rng(3)), view)
+    coloured = coloured_view(frames, 4, changed, np.random.default_rng(3))
+    assert coloured.shape == view.shape == (4, 3, 16, 16)
+    before, after = (one.permute(0, 2, 3, 1).reshape(-1, 3).double().numpy() for one in (view, coloured))
+    first = len(before) // 4
+    fitted, *_ = np.linalg.lstsq(np.c_[before[:first], np.ones(first)], after[:first], rcond=None)
+    assert np.abs(np.c_[before, np.ones(len(before))] @ fitted - after).max() < 1.0  # rounding
+    assert np.abs(after - before).mean() > 2
 
 
 def test_clips_that_cannot_be_learnt_from_are_listed_by_name(tmp_path: Path) -> None:
