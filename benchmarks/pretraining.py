@@ -139,8 +139,10 @@ def measure(row: str, seed: int, data: Path, folder: Path, minutes: float) -> di
     """One row, in this process."""
     import torch
 
+    from models.artifact import read_header
     from pretrain.run import pretrain
     from pretrain.settings import make_pretrain_config
+    from pretrain.state import part_path
 
     torch.set_num_threads(1)
     fields = settings(row, seed, data, folder)
@@ -149,9 +151,13 @@ def measure(row: str, seed: int, data: Path, folder: Path, minutes: float) -> di
         plan.write_text(str(steps_within(fields, 60 * minutes)))
     steps = int(plan.read_text())
     config = make_pretrain_config(**fields, steps=steps, health_every=max(1, steps // 5))
+    state = part_path(config.out)
+    done = int(read_header(state)["step"]) if state.exists() else 0
     wall, cpu = time.monotonic(), time.process_time()
     pretrain(config)
-    wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+    # What a run that was stopped had taken before is not known: its steps took as long as those since.
+    whole = steps / (steps - done)
+    wall, cpu = whole * (time.monotonic() - wall), whole * (time.process_time() - cpu)
     start = judge(fields, None, data)
     scores = judge(fields, config.out, data)
     return {
