@@ -82,6 +82,8 @@ def check_place(out: Path) -> None:
     Raises:
         StegoError: it cannot.
     """
+    if out.is_dir():
+        raise StegoError(f"{out}: is a folder; expected a file to write")
     part = _part(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

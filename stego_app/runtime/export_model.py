@@ -16,7 +16,7 @@ from models.artifact import is_artifact
 from models.backbone import Backbone
 from models.backbone_sources import DEFAULT, load_backbone
 from models.errors import StegoError
-from stego_app.atomic import output_error, replacing, write_bytes
+from stego_app.atomic import check_place, output_error, replacing, write_bytes
 from stego_app.classes import IGNORED, class_table
 from stego_app.runtime.check import Agreement, check_images, compare, refuse_disagreement
 from stego_app.runtime.exported import SUFFIXES
@@ -59,6 +59,7 @@ def export_model(kind: str, model: str, out: Path, tell: Callable[[str], None]) 
         raise StegoError(f"{out}: expected a name that ends with {SUFFIXES[kind]} for {kind}")
     for package in _NEEDS[kind]:
         require(package, extra=kind)
+    check_place(out)
     network, about = _network(model)
     tell(f"exporting {model}; the exporter takes from ten seconds to a minute")
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import StegoError
-from stego_app.atomic import OutputError, replacing, write_bytes
+from stego_app.atomic import OutputError, check_place, replacing, write_bytes
 
 
 def test_writes_with_its_folders_and_replaces(tmp_path: Path) -> None:
@@ -43,6 +43,19 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(StegoError, match="cannot be written"):
         write_bytes(tmp_path / "file" / "a.bin", b"x")
+
+
+def test_a_place_that_cannot_be_written_is_told_beforehand(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(StegoError, match="cannot be written"):
+        check_place(tmp_path / "file" / "a.onnx")
+    with pytest.raises(StegoError, match=r"folder\.onnx: is a folder; expected a file to write"):
+        check_place(tmp_path / "folder.onnx")
+    check_place(tmp_path / "file")
+    check_place(tmp_path / "new" / "a.onnx")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder.onnx", "new"]
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_an_interruption_leaves_no_part(tmp_path: Path) -> None:

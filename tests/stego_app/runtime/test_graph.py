@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from models.backbone import Backbone
 from models.errors import StegoError
 from stego_app.cli import app
+from stego_app.runtime import export_model
 from stego_app.runtime.check import check_images, compare, refuse_disagreement
 from stego_app.runtime.position_resampling import portable_positions, resampling_weights
 from stego_app.segmenter import Segmenter
@@ -105,6 +106,16 @@ def test_what_cannot_be_exported_is_one_line(arguments: list[str], expected: str
     assert expected in str(result.exception)
     assert "\n" not in str(result.exception)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_is_taken_is_told_before_the_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("the model was read")
+
+    monkeypatch.setattr(export_model, "_network", never)
+    (tmp_path / "a.onnx").mkdir()
+    result = CliRunner().invoke(app, ["export", "onnx", "default", str(tmp_path / "a.onnx")])
+    assert str(result.exception) == f"{tmp_path / 'a.onnx'}: is a folder; expected a file to write"
 
 
 class _Off:
