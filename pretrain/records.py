@@ -11,8 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from models.errors import StegoError
 from pretrain.health import Health
 from stego_app.atomic import write_bytes
+from stego_app.formats.label_map import text_name
 
 
 class Records:
@@ -41,6 +43,16 @@ class Records:
     def close(self) -> None:
         """Flush TensorBoard's events."""
         self.board.close()
+
+
+def check_name(out: Path) -> None:
+    """That TensorBoard can write beside ``out``: it takes no name whose bytes are not UTF-8.
+
+    Raises:
+        StegoError: it cannot.
+    """
+    if text_name(str(out.absolute())) != str(out.absolute()):
+        raise StegoError(f"--out {out}: expected a path in UTF-8, since TensorBoard's events lie beside the file")
 
 
 def read_metrics(path: Path) -> list[tuple[int, str, float]]:
@@ -72,7 +84,7 @@ def write_report(folder: Path, title: str, facts: Mapping[str, Any], history: Se
         f"<h2>Run</h2><table>{rows}</table><h2>Health</h2><table>{checks}</table>"
     )
     path = folder / "report.html"
-    write_bytes(path, page.encode())
+    write_bytes(path, text_name(page).encode())
     return path
 
 

@@ -23,7 +23,7 @@ from pretrain.methods import load_method
 from pretrain.methods.base import Pretext, Setting
 from pretrain.optimiser_state import restore_optimiser
 from pretrain.processes import check_shares
-from pretrain.records import Records, write_report
+from pretrain.records import Records, check_name, write_report
 from pretrain.settings import PretrainConfig, checked
 from pretrain.state import frozen_digest, load_state, part_path, restore_module, save_state
 from pretrain.trainer import HealthWatch, Pretraining, log_values
@@ -105,6 +105,7 @@ def prepare(config: PretrainConfig, progress: Progress = silent) -> Prepared:
     if config.ema and kind.has_teacher:
         raise StegoError(f"--ema {config.ema:g}: '{config.method}' keeps its teacher, which is an average already; leave it out")
     refuse_folder(config.out)
+    check_name(config.out)
     material = kind.material(config, options)
     micro = config.batch // config.accumulate
     if config.batch % config.accumulate or micro < kind.minimum:

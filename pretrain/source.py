@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tarfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -161,7 +162,7 @@ def data_fingerprint(names: Sequence[str], sizes: Sequence[int]) -> str:
     """16 hex digits over the names and sizes of files: others give another."""
     digest = hashlib.sha256()
     for name, size in zip(names, sizes, strict=True):
-        digest.update(f"{name}:{size}|".encode())
+        digest.update(os.fsencode(f"{name}:{size}|"))
     return digest.hexdigest()[:16]
 
 

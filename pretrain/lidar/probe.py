@@ -19,6 +19,7 @@ from stego_app.evaluation.histogram import accumulate
 from stego_app.evaluation.linear_probe import fit_linear_probe
 from stego_app.evaluation.scores import Scores, matched_scores
 from stego_app.features import device_of
+from stego_app.formats.label_map import text_name
 from stego_app.lidar.features import point_features
 from stego_app.lidar.labels import NAMES, VOID, label_path, read_classes
 from stego_app.lidar.readers import find_scans, read_scan
@@ -75,7 +76,7 @@ def probe_scans(backbone: str, data: Path, out: Path | None, *, device: str = "a
     found = LidarProbe(backbone, *cross_scores(points, seed, progress), points.how, points.failures)
     if out is not None:
         write_bytes(out / "probe.json", (json.dumps(found.as_dict(), indent=2) + "\n").encode())
-        write_bytes(out / "probe.md", (found.as_markdown() + "\n").encode())
+        write_bytes(out / "probe.md", (text_name(found.as_markdown()) + "\n").encode())
     return found
 
 

@@ -23,6 +23,7 @@ from pretrain.probe.settings import ProbeSettings
 from stego_app.atomic import write_bytes
 from stego_app.data.dataset import evenly
 from stego_app.features import device_of
+from stego_app.formats.label_map import text_name
 from stego_app.progress import Progress, silent
 
 Bytes = npt.NDArray[np.uint8]
@@ -74,7 +75,7 @@ def probe(settings: ProbeSettings, progress: Progress = silent) -> ProbeReport:
     if settings.pictures:
         _draw(settings, backbone, images, report)
     write_bytes(settings.out / "probe.json", (json.dumps(report.as_dict(), indent=2) + "\n").encode())
-    write_bytes(settings.out / "probe.md", (report.as_markdown() + "\n").encode())
+    write_bytes(settings.out / "probe.md", (text_name(report.as_markdown()) + "\n").encode())
     return report
 
 

@@ -26,6 +26,7 @@ from pretrain.video.windows import Window, open_clips, read_window
 from stego_app.atomic import write_bytes
 from stego_app.data.dataset import evenly
 from stego_app.features import device_of
+from stego_app.formats.label_map import text_name
 from stego_app.progress import Progress, silent
 
 FOLDS = 4
@@ -136,7 +137,7 @@ def probe_clips(
     found = ClipProbe(encoder, asked, failures)
     if out is not None:
         write_bytes(out / "probe.json", (json.dumps(found.as_dict(), indent=2) + "\n").encode())
-        write_bytes(out / "probe.md", (found.as_markdown() + "\n").encode())
+        write_bytes(out / "probe.md", (text_name(found.as_markdown()) + "\n").encode())
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,9 +73,9 @@ class ClipSource:
         """16 hex digits over names, sizes and windows: other clips give another."""
         digest = hashlib.sha256()
         for path, size in self.sizes.items():
-            digest.update(f"{path}:{size}|".encode())
+            digest.update(os.fsencode(f"{path}:{size}|"))
         for window in self.windows:
-            digest.update(f"{window.name}:{window.start}:{window.frames}|".encode())
+            digest.update(os.fsencode(f"{window.name}:{window.start}:{window.frames}|"))
         return digest.hexdigest()[:16]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from models.artifact import read_artifact, read_header, tensors_digest
 from models.backbone import read_backbone, save_backbone
@@ -22,7 +23,7 @@ from pretrain.run import prepare, pretrain
 from pretrain.settings import PretrainConfig, make_pretrain_config, parse_options
 from pretrain.state import part_path
 from pretrain.trainer import Pretraining
-from stego_app.cli import main
+from stego_app.cli import app, main
 
 SMALL: dict[str, Any] = {"hidden": 16, "projection": 8}
 
@@ -364,3 +365,22 @@ def test_a_changed_second_modality_is_other_data(folder: Path, tmp_path: Path) -
     first = next(path for path in sorted(other.rglob("*")) if path.is_file())
     first.write_bytes(first.read_bytes() + b"more")
     assert prepare(settings).material.fingerprint != before
+
+
+def test_names_that_are_no_text_are_learnt_from_and_probed(folder: Path, tmp_path: Path) -> None:
+    images = tmp_path / "d\udcff"
+    shutil.copytree(folder, images)
+    for number, path in enumerate(sorted(images.rglob("*.png"))):
+        path.rename(path.with_name(f"a\udcfe${number}$.png"))
+    (images / "kind0" / "broken\udcff.png").write_bytes(b"no image")
+    out = tmp_path / "$b$.safetensors"
+    pretrain(config(images, out))
+    assert (tmp_path / "$b$.safetensors.logs" / "report.html").read_text()
+    probed = CliRunner().invoke(app, ["probe", str(out), str(images), "--out", str(images / "probe"), "--device", "cpu"])
+    assert probed.exit_code == 0, probed.exception
+    assert (images / "probe" / "probe.md").read_text()
+
+
+def test_a_place_that_tensorboard_cannot_write_to_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(StegoError, match=r"--out .*: expected a path in UTF-8"):
+        prepare(config(folder, tmp_path / "b\udcff.safetensors"))
