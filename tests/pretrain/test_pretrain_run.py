@@ -376,9 +376,9 @@ def test_names_that_are_no_text_are_learnt_from_and_probed(folder: Path, tmp_pat
     out = tmp_path / "$b$.safetensors"
     pretrain(config(images, out))
     assert (tmp_path / "$b$.safetensors.logs" / "report.html").read_text()
-    probed = CliRunner().invoke(app, ["probe", str(out), str(images), "--out", str(images / "probe"), "--device", "cpu"])
+    probed = CliRunner().invoke(app, ["probe", str(out), str(images), "--out", str(tmp_path / "probe"), "--device", "cpu"])
     assert probed.exit_code == 0, probed.exception
-    assert (images / "probe" / "probe.md").read_text()
+    assert (tmp_path / "probe" / "probe.md").read_text()
 
 
 def test_a_place_that_tensorboard_cannot_write_to_is_refused(folder: Path, tmp_path: Path) -> None:
