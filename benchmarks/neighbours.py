@@ -1,10 +1,13 @@
-"""Peak memory and time of features and nearest images at several numbers of images: a markdown table.
+"""Peak memory and time of features and nearest images at several numbers of images: markdown tables.
 
-usage: python benchmarks/neighbours.py [--images FOLDER] [--counts 250,1000] [--vectors 5000,20000,80000]
+usage: python benchmarks/neighbours.py [--images FOLDER] [--counts 250,1000] [--vectors 5000,20000,80000] [--curve 1000,10000,100000,1000000]
 
 Each row is a process of its own, so that its peak is its own. The first table computes features of real files (repeated with
 a changed byte where the folder holds fewer) with a one-block ViT, since what grows with N is the cache and not the network;
-the second searches nearest images among random unit vectors of the default backbone's width.
+the second searches nearest images among random unit vectors of the default backbone's width. The curve is that of
+`index_of` among patch tokens of the images, by the default backbone at 224 px (kept in the default cache): what building
+the index and asking it cost, by comparing all, by lists in memory and by lists on disk, and which share of the truly nearest
+the lists find. Times are of the process's threads, for questions of `ASKED` rows drawn at random.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 WIDTH = 384
 NEIGHBOURS = 7
+ASKED = 2000
 
 
 def peak_megabytes() -> float:
@@ -66,6 +70,40 @@ def measure_features(folder: Path, count: int) -> dict[str, float]:
         return {"seconds": time.perf_counter() - begun, "before": before, "peak": peak_megabytes(), "result": stored / 1e6}
 
 
+def patch_tokens(folder: Path, count: int) -> np.ndarray:
+    """(count, C) unit patch tokens of the images of ``folder``, drawn at random, in random order."""
+    from models.backbone_sources import load_backbone
+    from stego_app.features.cache import FeatureCache
+    from stego_app.images import find_images
+
+    tokens, _ = FeatureCache.build(find_images(folder), load_backbone("default"), resolution=224).sample(count, seed=0)
+    if len(tokens) < count:
+        raise SystemExit(f"{folder}: {len(tokens):,} patch tokens, {count:,} were asked for")
+    tokens /= np.linalg.norm(tokens, axis=1, keepdims=True)
+    return tokens
+
+
+def curve(folder: Path, counts: list[int]) -> None:
+    """The table of `index_of` at several numbers of vectors, a row as soon as it is measured."""
+    from stego_app.features.similar import index_of
+
+    every = patch_tokens(folder, max(counts))
+    print("| vectors | way | index, CPU s | a question, CPU ms | of all vectors, CPU s | found of the nearest |\n|---|---|---|---|---|---|", flush=True)
+    for count in counts:
+        rows = every[:count]
+        asked = rows[np.random.default_rng(1).permutation(count)[:ASKED]]
+        true: np.ndarray | None = None
+        for way, how in {"all": (count, 0), "lists": (0, rows.nbytes), "lists on disk": (0, rows.nbytes // 16)}.items():
+            begun = time.process_time()
+            with index_of(rows, *how) as index:
+                built = time.process_time() - begun
+                found = index.search(asked, NEIGHBOURS)[1]
+                question = (time.process_time() - begun - built) / len(asked)
+            true = found if true is None else true
+            recall = np.mean([len(set(one) & set(other)) / NEIGHBOURS for one, other in zip(found.tolist(), true.tolist(), strict=True)])
+            print(f"| {count:,} | {way} | {built:.2f} | {1000 * question:.3f} | {built + question * count:.1f} | {100 * recall:.1f} % |", flush=True)
+
+
 def in_process(arguments: list[str]) -> dict[str, float]:
     """The measurement of one row, made by this script in a fresh process."""
     done = subprocess.run([sys.executable, __file__, *arguments], check=True, capture_output=True, text=True)
@@ -79,6 +117,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="a folder of images; without it only the search is measured")
     parser.add_argument("--counts", default="250,500,1000,2000")
     parser.add_argument("--vectors", default="5000,20000,80000")
+    parser.add_argument("--curve", help="numbers of patch tokens of --images to search among")
     parser.add_argument("--row", nargs=2, metavar=("KIND", "N"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.row:
@@ -86,6 +125,9 @@ def main() -> None:
         print(json.dumps(measure_vectors(count) if kind == "vectors" else measure_features(options.images, count)))
         return
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}\n")
+    if options.curve:
+        curve(options.images, [int(count) for count in options.curve.split(",")])
+        return
     if options.images:
         print("| images | seconds | peak memory above start, MB | features on disk, MB |\n|---|---|---|---|")
         for count in options.counts.split(","):

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pretrain.curate.kmeans import assign, kmeans
-from pretrain.curate.neighbours import most_similar
+from stego_app.features.similar import most_similar
 
 Floats = npt.NDArray[np.float32]
 

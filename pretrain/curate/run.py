@@ -16,12 +16,12 @@ from pretrain.curate.duplicates import NEIGHBOURS, Removal, against_set, compone
 from pretrain.curate.embedding import Embedder, file_loader, refused
 from pretrain.curate.hierarchy import balanced_sample, build_hierarchy, default_levels
 from pretrain.curate.lists import fits_a_line, gather
-from pretrain.curate.neighbours import most_similar
 from pretrain.curate.outcome import ImageSet, Outcome, check_out, write_outcome
 from pretrain.curate.retrieval import Retrieved, nearest_to_each, sample_of_clusters
 from pretrain.curate.settings import CurateSettings
 from pretrain.curate.thresholds import Thresholds, learn_thresholds
 from pretrain.curate.whitening import SAMPLE, Whitening, fit_whitening
+from stego_app.features.similar import most_similar
 from stego_app.progress import Progress, silent
 
 Floats = npt.NDArray[np.float32]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pretrain.curate.neighbours import most_similar
+from stego_app.features.similar import most_similar
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]

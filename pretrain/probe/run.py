@@ -14,7 +14,6 @@ from models.backbone import Backbone
 from models.backbone_sources import load_backbone
 from models.errors import StegoError
 from pretrain.curate.embedding import Embedder
-from pretrain.curate.neighbours import most_similar
 from pretrain.probe.classes import ClassImages, class_split
 from pretrain.probe.dense import DenseScores, DenseSplit, dense_scores, dense_split
 from pretrain.probe.images import Described, ImageScore, described, image_scores
@@ -23,6 +22,7 @@ from pretrain.probe.settings import ProbeSettings
 from stego_app.atomic import write_bytes
 from stego_app.data.dataset import evenly
 from stego_app.features import device_of
+from stego_app.features.similar import most_similar
 from stego_app.formats.label_map import text_name
 from stego_app.progress import Progress, silent
 

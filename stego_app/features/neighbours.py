@@ -8,13 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import StegoError
+from stego_app.features.similar import most_similar
 
 _LOG = logging.getLogger(__name__)
-_QUERIES = 4096  # rows searched at once: bounds the scores held by faiss
 
 
 def nearest_images(pooled: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
     """The ``k`` entries most alike to each entry by inner product, itself excluded; memory grows with N·k, never N².
+
+    Exact up to 200,000 entries, by inverted lists above; see `most_similar`.
 
     Args:
         pooled: (N, C) unit vectors, as `FeatureCache.pooled`.
@@ -34,17 +36,12 @@ def nearest_images(pooled: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.in
     if k > count - 1:
         _LOG.warning("%d neighbours asked for, but %d images have only %d others each: using %d", k, count, count - 1, count - 1)
         k = count - 1
-    import faiss  # here, since it takes a quarter of a second and labelling does without it
-
-    vectors = np.ascontiguousarray(pooled, dtype=np.float32)
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(vectors)
-    neighbours = np.empty((count, k), np.int64)
-    for start in range(0, count, _QUERIES):
-        _, found = index.search(vectors[start : start + _QUERIES], k + 1)
-        own = np.arange(start, start + len(found))[:, None]
-        # Itself is nearly always first, but a duplicate image may come before it, or push it out of the k + 1.
-        kept = found != own
-        kept[kept.all(axis=1), -1] = False
-        neighbours[start : start + len(found)] = found[kept].reshape(-1, k)
-    return neighbours
+    found = most_similar(pooled, pooled, k + 1)[1]
+    # Where the lists that were looked at hold too few, every row is looked at.
+    if (few := (found < 0).any(axis=1)).any():
+        found[few] = most_similar(pooled[few], pooled, k + 1, exact_rows=count)[1]
+    # Itself is nearly always first, but a duplicate image may come before it, or push it out of the k + 1.
+    kept = found != np.arange(count)[:, None]
+    kept[kept.all(axis=1), -1] = False
+    others: npt.NDArray[np.int64] = found[kept].reshape(-1, k)
+    return others

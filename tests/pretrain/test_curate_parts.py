@@ -18,10 +18,10 @@ from pretrain.curate.duplicates import against_set, components, pairs_above, rep
 from pretrain.curate.hierarchy import balanced_sample, build_hierarchy, default_levels, even_quotas
 from pretrain.curate.kmeans import assign, kmeans
 from pretrain.curate.lists import fits_a_line, gather, list_text, read_image_list
-from pretrain.curate.neighbours import most_similar
 from pretrain.curate.retrieval import nearest_to_each, sample_of_clusters
 from pretrain.curate.thresholds import gumbel_quantile, learn_thresholds
 from pretrain.curate.whitening import FLOOR, fit_whitening, unit
+from stego_app.features.similar import most_similar
 from tests.conftest import textured_image
 
 
@@ -86,22 +86,7 @@ def test_inseparable_copies_are_said_to_be_so() -> None:
     assert given_one.pool == 0.3 >= given_one.evaluation
 
 
-# Neighbours and components
-
-
-@pytest.mark.parametrize("exact_rows", [1000, 100])
-def test_most_similar_is_that_of_all_pairs(exact_rows: int) -> None:
-    rows, queries = rows_of(300, 16), rows_of(7, 16, 1)
-    similarities, found = most_similar(queries, rows, 5, exact_rows=exact_rows)
-    every = queries @ rows.T
-    expected = np.argsort(-every, axis=1)[:, :5]
-    tolerance = 1e-6 if exact_rows == 1000 else 2e-3  # half precision above the limit
-    assert (found == expected).mean() >= (1 if exact_rows == 1000 else 0.8)
-    assert np.abs(similarities[:, 0] - every.max(axis=1)).max() < (tolerance if exact_rows == 1000 else 0.2)
-
-
-def test_at_most_as_many_neighbours_as_rows() -> None:
-    assert most_similar(rows_of(2, 4), rows_of(3, 4), 10)[1].shape == (2, 3)
+# Components
 
 
 @settings(deadline=None, max_examples=40)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from models.errors import StegoError
-from stego_app.features import neighbours
+from stego_app.features import neighbours, similar
 from stego_app.features.neighbours import nearest_images
+from stego_app.features.similar import most_similar
 
 
 def unit(count: int, channels: int, seed: int) -> npt.NDArray[np.float32]:
@@ -19,7 +21,7 @@ def unit(count: int, channels: int, seed: int) -> npt.NDArray[np.float32]:
 
 
 def test_equals_a_full_sort(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "_QUERIES", 7)  # several chunks, the last one short
+    monkeypatch.setattr(similar, "_QUERIES", 7)  # several chunks, the last one short
     pooled = unit(50, 8, 0)
     scores = pooled @ pooled.T
     np.fill_diagonal(scores, -np.inf)
@@ -48,3 +50,15 @@ def test_fewer_images_than_neighbours_uses_what_exists_and_says_so(caplog: pytes
 def test_impossible_requests(count: int, k: int, message: str) -> None:
     with pytest.raises(StegoError, match=message):
         nearest_images(unit(count, 4, 3), k)
+
+
+def test_many_images_are_found_by_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the exact size: of images that lie in groups nearly all nearest ones are found, and where the lists looked at hold too few, all are."""
+    groups = np.repeat(unit(100, 16, 4), 20, axis=0) + 0.2 * unit(2000, 16, 5)
+    pooled = np.asarray(groups / np.linalg.norm(groups, axis=1, keepdims=True), dtype=np.float32)
+    exact = nearest_images(pooled, 5)
+    monkeypatch.setattr(neighbours, "most_similar", partial(most_similar, exact_rows=1000))
+    assert (np.sort(nearest_images(pooled, 5)) == np.sort(exact)).mean() > 0.95
+    monkeypatch.setattr(similar, "_PROBES", 1)
+    found = nearest_images(pooled, 1500)
+    assert all(len(set(row)) == 1500 and index not in row for index, row in enumerate(found.tolist()))
