@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from models.artifact import ArtifactError, read_artifact, tensors_digest, write_artifact
-from models.lean_timm import timm
+from models.lean_timm import create_model
 from models.quantize import pack_state, unpack_state
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -78,7 +78,7 @@ def build_vit(spec: BackboneSpec, **options: Any) -> nn.Module:
     side = spec.grid * spec.patch_size
     shape: dict[str, Any] = {"img_size": side, "patch_size": spec.patch_size, "depth": spec.depth, **options}
     try:
-        network: Any = timm.create_model(spec.architecture, pretrained=False, num_classes=0, dynamic_img_size=True, **shape)
+        network: Any = create_model(spec.architecture, pretrained=False, num_classes=0, dynamic_img_size=True, **shape)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ArtifactError(f"backbone '{spec.architecture}' cannot be built as a ViT of {spec.depth} blocks: {error}") from error
     return network  # type: ignore[no-any-return]

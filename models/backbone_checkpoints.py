@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from models.artifact import ArtifactError
 from models.backbone import Backbone, BackboneSpec, backbone_from_tensors
-from models.lean_timm import timm
+from models.lean_timm import is_model
 
 # Where published checkpoints keep the network; of a self-distilled pair, the teacher is what the papers evaluate.
 _CONTAINERS = ("teacher", "model", "state_dict", "student", "target_encoder", "encoder")
@@ -112,6 +112,6 @@ def spec_from_shapes(tensors: dict[str, torch.Tensor], path: Path) -> BackboneSp
         architecture = f"vit_{_NAMES[dim]}_patch14{'_reg4' if registers else ''}_dinov2"
     else:
         architecture = f"vit_{_NAMES[dim]}_patch16_224"  # the patch size of the spec replaces the one in the name
-    if not timm.is_model(architecture):
+    if not is_model(architecture):
         raise ArtifactError(f"{path}: a ViT of width {dim}{' with layer scale' if scaled else ''}, which timm does not have ({architecture})")
     return BackboneSpec(architecture, depth, depth - 1, patch, dim, grid, method="dinov2" if scaled else "vit", source=path.name)

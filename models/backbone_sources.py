@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from models.artifact import ArtifactError
 from models.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneSpec, read_backbone
 from models.backbone_checkpoints import read_checkpoint
-from models.lean_timm import timm
+from models.lean_timm import create_model, is_model, list_pretrained
 
 DEFAULT = "default"
 RANDOM_PREFIX = "random:"
@@ -65,9 +65,9 @@ def _from_file(path: Path, block: int | None) -> Backbone:
 
 def _from_timm(name: str, block: int | None, *, pretrained: bool) -> Backbone:
     architecture, _, tag = name.removeprefix("timm/").partition(".")
-    if not timm.is_model(architecture):
+    if not is_model(architecture):
         raise ArtifactError(f"backbone '{name}': neither 'default', nor an existing file, nor a timm model name")
-    known = timm.list_pretrained(f"{architecture}.*")
+    known = list_pretrained(f"{architecture}.*")
     if pretrained and (not known or (tag and f"{architecture}.{tag}" not in known)):
         raise ArtifactError(f"backbone '{name}': timm has no such weights; it has {', '.join(sorted(known)) or 'none'} for {architecture}")
     network = _build(name, f"{architecture}.{tag}" if tag else architecture, pretrained)
@@ -92,7 +92,7 @@ def _build(name: str, model: str, pretrained: bool) -> Any:
     """timm's network of that name; ``name`` is how the user wrote it."""
     try:
         with _hub_if_reachable() if pretrained else _nothing():
-            network: Any = timm.create_model(model, pretrained=pretrained, num_classes=0, dynamic_img_size=True)
+            network: Any = create_model(model, pretrained=pretrained, num_classes=0, dynamic_img_size=True)
     except TypeError as error:
         raise ArtifactError(f"backbone '{name}': this timm model is not a ViT that takes images of any size; expected one") from error
     except Exception as error:  # the hub's client raises many kinds; all mean that the weights did not arrive
