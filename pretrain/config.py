@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stego_app.seeds import LARGEST_SEED
 from stego_app.settings import checked
 
 # Height and width in patches. Several sizes and aspects, so that resampled position embeddings serve any input;
@@ -64,7 +65,7 @@ class DistillConfig(BaseModel):
     holdout_every: int = Field(default=50, ge=2)
     memory_gb: float = Field(default=4.0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
 
     @property
     def fingerprint(self) -> str:

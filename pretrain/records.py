@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import html
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -13,8 +11,9 @@ from typing import Any
 
 from models.errors import StegoError
 from pretrain.health import Health
-from stego_app.atomic import write_bytes
-from stego_app.formats.label_map import text_name
+from stego_app.atomic import write_bytes, write_text
+from stego_app.report import html
+from stego_app.valid_text import text_name
 
 
 class Records:
@@ -30,7 +29,7 @@ class Records:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "metrics.csv"
         kept = [row for row in read_metrics(self.path) if row[0] <= first_step] if first_step else []
-        write_bytes(self.path, ("step,name,value\n" + "".join(f"{step},{name},{value!r}\n" for step, name, value in kept)).encode())
+        write_text(self.path, "step,name,value\n" + "".join(f"{step},{name},{value!r}\n" for step, name, value in kept))
         self.board: Any = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -73,18 +72,13 @@ def write_report(folder: Path, title: str, facts: Mapping[str, Any], history: Se
     """Write ``curves.png`` and ``report.html`` (self-contained) into ``folder``; the page's path is returned."""
     picture = _curves(read_metrics(folder / "metrics.csv"), history)
     write_bytes(folder / "curves.png", picture)
-    rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items())
-    checks = "".join(f"<tr><td>{health.step}</td><td>{html.escape(health.line())}</td></tr>" for health in history)
-    page = (
-        f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title>"
-        "<style>body{font:15px/1.5 system-ui;margin:2em auto;max-width:70em}table{border-collapse:collapse}th,td{text-align:left;padding:.2em 1em .2em 0}"
-        "img{max-width:100%}</style>"
-        f"<h1>{html.escape(title)}</h1><p><b>{html.escape(verdict)}</b></p>"
-        f'<img alt="curves of the run" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
-        f"<h2>Run</h2><table>{rows}</table><h2>Health</h2><table>{checks}</table>"
-    )
+    sections = [
+        ("Curves", html.picture(picture, "curves of the run")),
+        ("Run", html.table(["", ""], facts.items())),
+        ("Health", html.table(["step", ""], [(health.step, health.line()) for health in history])),
+    ]
     path = folder / "report.html"
-    write_bytes(path, text_name(page).encode())
+    write_text(path, html.page(title, verdict, sections))
     return path
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from models.errors import StegoError
 from pretrain.precision import training_precision
 from stego_app import settings
+from stego_app.seeds import LARGEST_SEED
 
 UNHASHED = frozenset(
     {"out", "checkpoint_every", "health_every", "log_every", "memory_gb", "workers", "accelerator", "devices", "num_nodes", "strategy", "file_precision"}
@@ -77,7 +78,7 @@ class PretrainConfig(BaseModel):
     checkpointing: bool = False
     clip: float = Field(default=3.0, ge=0)
     options: dict[str, Any] = Field(default_factory=dict)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     health_every: int | None = Field(default=None, ge=1)
     log_every: int = Field(default=10, ge=1)
     checkpoint_every: int = Field(default=200, ge=1)

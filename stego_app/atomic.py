@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from models.errors import StegoError
+from stego_app.valid_text import text_name
 
 PART = ".stego-part"
 """How the name of an unfinished file ends."""
@@ -64,6 +65,15 @@ def write_bytes(path: Path, data: bytes) -> None:
             part.write_bytes(data)
     except OSError as error:
         raise output_error(path, error) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """As `write_bytes`, of UTF-8; names of files in ``text`` need not be valid text.
+
+    Raises:
+        OutputError, StegoError: see `write_bytes`.
+    """
+    write_bytes(path, text_name(text).encode())
 
 
 def refuse_folder(out: Path, example: str = "") -> None:

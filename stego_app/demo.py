@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from models.errors import StegoError
-from stego_app.atomic import write_bytes
+from stego_app.atomic import write_bytes, write_text
 from stego_app.demo_images import example_images
 from stego_app.images import read_image
 from stego_app.progress import Progress, silent
@@ -58,5 +58,5 @@ def run_demo(out: Path, *, device: str = "auto", progress: Progress = silent) ->
         ("Segments", html.pairs(shown)),
         ("Classes", html.legend([names[i] for i in present], [colors[i].tolist() for i in present], [float(shares[i]) for i in present])),
     ]
-    write_bytes(album, html.page("Segments without labels", lead, sections).encode())
+    write_text(album, html.page("Segments without labels", lead, sections))
     return album

@@ -33,6 +33,7 @@ from stego_app.progress import Progress, silent
 from stego_app.report.explanation import Explanation
 from stego_app.report.html import reduced
 from stego_app.report.training_report import Histograms, TrainingReport, write_report
+from stego_app.seeds import LARGEST_SEED
 from stego_app.segmentation import MAX_CLASSES
 from stego_app.segmenter import Segmenter
 from stego_app.segmenter_file import SegmenterModel, SegmenterSettings, save_segmenter
@@ -86,7 +87,7 @@ class TrainConfig(BaseModel):
     classes: Annotated[int, Field(ge=1, le=MAX_CLASSES)] | Literal["auto"] = "auto"
     resolution: int = Field(default=224, ge=28, le=4096)
     crops: Literal["none", "five"] = "none"
-    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     cache: Path | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; before NumPy and torch are loaded
@@ -15,6 +16,9 @@ import torch
 from PIL import Image
 
 from models.backbone import Backbone, BackboneSpec, build_vit
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a suite that a shell runs in the background; the processes it interrupts would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY_SPEC = BackboneSpec("vit_tiny_patch16_224", depth=1, block=0, patch_size=16, dim=192, grid=14, method="random")
 

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from models.errors import StegoError
-from stego_app.atomic import OutputError, output_error, write_bytes
+from stego_app.atomic import OutputError, output_error, write_text
 from stego_app.formats.safe_zip import DAMAGED
 from stego_app.images import IMAGE_SUFFIXES, TooManyPixelsError, image_size
 
@@ -109,7 +109,7 @@ def unpack(path: Path, target: Path, refused: Path, limits: Limits, *, max_pixel
                 failures.append((str(name), reason))
                 path.unlink(missing_ok=True)
             step(number + 1, len(images))
-    write_bytes(refused, json.dumps(failures).encode())
+    write_text(refused, json.dumps(failures))
     try:
         (part / inside).mkdir(parents=True, exist_ok=True)
         part.rename(target)

@@ -11,7 +11,7 @@ from api.jobs.result import write_result
 from api.jobs.work import Done, NothingUsableError, Work
 from api.model_folder import ModelFolder
 from models.errors import StegoError
-from stego_app.atomic import write_bytes
+from stego_app.atomic import write_bytes, write_text
 from stego_app.images import find_images, read_image
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _unreadable(work: Work, folder: Path) -> list[tuple[str, str]]:
         except StegoError as error:
             failures[name] = str(error)
             # Listed before it is removed, so that a run that is killed here forgets none.
-            write_bytes(listed, json.dumps(failures).encode())
+            write_text(listed, json.dumps(failures))
             path.unlink()
         work.report("reading", number + 1, len(paths))
     return list(failures.items())

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.model_folder import NAME_PATTERN
+from stego_app.seeds import LARGEST_SEED
 
 
 class LabelOptions(BaseModel):
@@ -40,4 +41,4 @@ class FitOptions(BaseModel):
     )
     classes: int | None = Field(default=None, ge=1, le=255, description="How many classes; found from the images if absent.")
     resolution: int | None = Field(default=None, ge=28, le=4096, description="Short side for the backbone in pixels.")
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="The same seed gives the same model on the same machine.")
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED, description="The same seed gives the same model on the same machine.")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from stego_app.commands.failures import leave_with
+from stego_app.seeds import LARGEST_SEED
 
 
 def curate(
@@ -29,7 +30,7 @@ def curate(
     resolution: Annotated[int, typer.Option(help="Side in pixels at which images are looked at.")] = 224,
     cache: Annotated[Path | None, typer.Option(help="Folder for descriptors; the user's cache folder if not given.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same list.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same list.")] = 0,
 ) -> None:
     """Choose images worth training on: no near-duplicates, none of your test images, like a curated set or evenly spread. Run again to go on."""
     from pretrain.curate import curate as run

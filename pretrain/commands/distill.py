@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from stego_app.seeds import LARGEST_SEED
+
 
 def distill(
     data: Annotated[list[Path], typer.Argument(help="Folders of images; labels are never used.")],
@@ -23,7 +25,7 @@ def distill(
     precision: Annotated[str, typer.Option(help="How the file stores weights: fp32, fp16 or int8.")] = "int8",
     learning_rate: Annotated[float, typer.Option(help="Peak of the cosine schedule.")] = 1.5e-4,
     warmup: Annotated[int, typer.Option(min=0, help="Steps over which the rate rises to its peak.")] = 50,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same weights on the same machine.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same weights on the same machine.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Distil a frozen teacher's patch and CLS features into a smaller ViT. Run again after an interruption to go on."""

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from stego_app.seeds import LARGEST_SEED
+
 METHODS_HELP = (
     "Of images: simclr, simclrv2, swav, simsiam, byol, barlow-twins, vicreg, mae, simmim, ijepa, dino, ibot, dinov2, lejepa, neco. "
     "Of clips: vjepa, vjepa2. Of lidar scans: also. See docs/pretraining.md."
@@ -53,7 +55,7 @@ def pretrain_method(
     strategy: Annotated[str, typer.Option(help="Lightning's: auto, ddp.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto (bf16-mixed where the processor has it), or Lightning's: bf16-mixed, 32-true.")] = "auto",
     file_precision: Annotated[str, typer.Option(help="How the file stores weights: fp32, fp16 or int8.")] = "fp16",
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same weights on the same machine.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same weights on the same machine.")] = 0,
 ) -> None:
     """Pretrain with METHOD (simclr, byol, mae, dino, ...). Run again after an interruption to go on."""
     from models.errors import StegoError

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from stego_app.seeds import LARGEST_SEED
+
 
 def naming(
     data: Annotated[list[Path], typer.Argument(help="Folders of images; each image's own folder is called what it shows.")],
@@ -16,7 +18,7 @@ def naming(
     resolution: Annotated[int, typer.Option(min=28, max=4096, help="Short side for the backbone, in pixels.")] = 224,
     exclude: Annotated[list[str] | None, typer.Option(help="Leave out images of this name. Repeatable.")] = None,
     shuffle_names: Annotated[bool, typer.Option(help="A control: exchange the names at random.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bridge.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same bridge.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     cache: Annotated[Path | None, typer.Option(help="Folder for cached features; the user's cache folder if not given.")] = None,
 ) -> None:

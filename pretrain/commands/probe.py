@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from stego_app.commands.failures import leave_with
+from stego_app.seeds import LARGEST_SEED
 
 OF_IMAGES = ("kind", "block", "layout", "labels", "pictures", "cache")
 """Options that mean nothing to clips; to scans neither do a resolution and a limit."""
@@ -32,7 +33,7 @@ def probe(
     pictures: Annotated[int, typer.Option(min=0, max=32, help="Images in each picture; 0 for none.")] = 6,
     cache: Annotated[Path | None, typer.Option(help="Folder for features; the user's cache folder if not given.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same scores on the same machine.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same scores on the same machine.")] = 0,
 ) -> None:
     """Score a frozen backbone: k-NN and linear probe on classes, or on label maps linear probe and k-means of patches; and draw what it sees.
 

@@ -18,7 +18,7 @@ from pretrain.curate.lists import list_text
 from pretrain.curate.retrieval import Retrieved
 from pretrain.curate.settings import CurateSettings
 from pretrain.curate.thresholds import Thresholds
-from stego_app.atomic import refuse_folder, write_bytes
+from stego_app.atomic import refuse_folder, write_bytes, write_text
 from stego_app.progress import Progress
 
 Floats = npt.NDArray[np.float32]
@@ -149,9 +149,9 @@ def write_outcome(outcome: Outcome, progress: Progress) -> None:
 
     out = outcome.settings.out
     report, removed, numbers = (beside(out, ending) for ending in ENDINGS)
-    write_bytes(report, report_page(outcome, progress).encode())
+    write_text(report, report_page(outcome, progress))
     write_bytes(removed, _table(outcome))
-    write_bytes(numbers, (json.dumps(outcome.as_dict(), indent=2, default=str) + "\n").encode())
+    write_text(numbers, json.dumps(outcome.as_dict(), indent=2, default=str) + "\n")
     write_bytes(out, list_text(outcome.paths))
 
 

@@ -14,12 +14,11 @@ import torch
 
 from models.errors import StegoError
 from models.lidar.backbone import LidarBackbone, load_lidar_backbone
-from stego_app.atomic import write_bytes
+from stego_app.atomic import write_text
 from stego_app.evaluation.histogram import accumulate
 from stego_app.evaluation.linear_probe import fit_linear_probe
 from stego_app.evaluation.scores import Scores, matched_scores
 from stego_app.features import device_of
-from stego_app.formats.label_map import text_name
 from stego_app.lidar.features import point_features
 from stego_app.lidar.labels import NAMES, VOID, label_path, read_classes
 from stego_app.lidar.readers import find_scans, read_scan
@@ -75,8 +74,8 @@ def probe_scans(backbone: str, data: Path, out: Path | None, *, device: str = "a
     points = labelled_points(network, data, str(where), progress)
     found = LidarProbe(backbone, *cross_scores(points, seed, progress), points.how, points.failures)
     if out is not None:
-        write_bytes(out / "probe.json", (json.dumps(found.as_dict(), indent=2) + "\n").encode())
-        write_bytes(out / "probe.md", (text_name(found.as_markdown()) + "\n").encode())
+        write_text(out / "probe.json", json.dumps(found.as_dict(), indent=2) + "\n")
+        write_text(out / "probe.md", found.as_markdown() + "\n")
     return found
 
 

@@ -19,11 +19,10 @@ from pretrain.probe.dense import DenseScores, DenseSplit, dense_scores, dense_sp
 from pretrain.probe.images import Described, ImageScore, described, image_scores
 from pretrain.probe.pictures import PLAIN, RIGHT, WRONG, Tile, attention_picture, mosaic, patch_components
 from pretrain.probe.settings import ProbeSettings
-from stego_app.atomic import write_bytes
+from stego_app.atomic import write_bytes, write_text
 from stego_app.data.dataset import evenly
 from stego_app.features import device_of
 from stego_app.features.similar import most_similar
-from stego_app.formats.label_map import text_name
 from stego_app.progress import Progress, silent
 
 Bytes = npt.NDArray[np.uint8]
@@ -74,8 +73,8 @@ def probe(settings: ProbeSettings, progress: Progress = silent) -> ProbeReport:
         report, images = _probe_images(settings, backbone, split, progress)
     if settings.pictures:
         _draw(settings, backbone, images, report)
-    write_bytes(settings.out / "probe.json", (json.dumps(report.as_dict(), indent=2) + "\n").encode())
-    write_bytes(settings.out / "probe.md", (text_name(report.as_markdown()) + "\n").encode())
+    write_text(settings.out / "probe.json", json.dumps(report.as_dict(), indent=2) + "\n")
+    write_text(settings.out / "probe.md", report.as_markdown() + "\n")
     return report
 
 

@@ -23,10 +23,9 @@ from pretrain.video.encoder import VideoEncoder
 from pretrain.video.file import KIND, read_video_encoder
 from pretrain.video.views import centre_clip, coloured_view
 from pretrain.video.windows import Window, open_clips, read_window
-from stego_app.atomic import write_bytes
+from stego_app.atomic import write_text
 from stego_app.data.dataset import evenly
 from stego_app.features import device_of
-from stego_app.formats.label_map import text_name
 from stego_app.progress import Progress, silent
 
 FOLDS = 4
@@ -136,8 +135,8 @@ def probe_clips(
         raise StegoError(f"{data}: expected at least {FOLDS} videos, or one that is long enough for several clips of {shape.seconds:.1f} s")
     found = ClipProbe(encoder, asked, failures)
     if out is not None:
-        write_bytes(out / "probe.json", (json.dumps(found.as_dict(), indent=2) + "\n").encode())
-        write_bytes(out / "probe.md", (text_name(found.as_markdown()) + "\n").encode())
+        write_text(out / "probe.json", json.dumps(found.as_dict(), indent=2) + "\n")
+        write_text(out / "probe.md", found.as_markdown() + "\n")
     return found
 
 

@@ -13,6 +13,7 @@ import typer
 
 from models.errors import StegoError
 from stego_app.commands.runtime_option import RUNTIME
+from stego_app.seeds import LARGEST_SEED
 
 if TYPE_CHECKING:
     from stego_app.labelling import LabelSettings
@@ -47,7 +48,7 @@ def label(
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes for the CRF and the formats; one per core if not given.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     runtime: Annotated[str | None, typer.Option(help=RUNTIME)] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of --fit; 0 if not given.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="Seed of --fit; 0 if not given.")] = None,
     prompt: Annotated[list[str] | None, typer.Option(help="Classes from words: 'road', or 'road: street, asphalt'; 255 where none fits. Repeatable.")] = None,
     tower: Annotated[str | None, typer.Option(help="For --prompt: bridge (offline; the default), a bridge file, or clip:NAME of open_clip.")] = None,
     engine: Annotated[str, typer.Option(help="local, or ray: over the machines of a Ray cluster; see docs/scale.md.")] = "local",

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from stego_app.commands.failures import leave_with
+from stego_app.seeds import LARGEST_SEED
 
 lidar_app = typer.Typer(help="Classes of points in lidar scans, without labels.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -18,7 +19,7 @@ def train_scans(
     backbone: Annotated[str, typer.Option("--backbone", "-b", help="A file of `stego pretrain also`; 'random:' and one for its shape untrained.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The segmenter file to write, e.g. street.safetensors.")],
     classes: Annotated[int | None, typer.Option("--classes", "-k", min=1, help="How many classes; found from the scans if not given.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same file on the same machine.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same file on the same machine.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     cache: Annotated[Path | None, typer.Option(help="Folder for features; the user's cache folder if not given.")] = None,
 ) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from stego_app.seeds import LARGEST_SEED
+
 
 def teach(
     model: Annotated[str, typer.Argument(help="A segmenter file, best trained on these images, or 'default'.")],
@@ -15,7 +17,7 @@ def teach(
     labels: Annotated[Path | None, typer.Option(help="A folder of label PNGs for some of the images; one is enough.")] = None,
     layout: Annotated[str, typer.Option(help="auto, folder, camvid, cocostuff27, cityscapes27 or potsdam3.")] = "auto",
     split: Annotated[str | None, typer.Option(help="The split to learn from, where the layout has splits.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same file on the same machine.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same file on the same machine.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     cache: Annotated[Path | None, typer.Option(help="Folder for cached features; the user's cache folder if not given.")] = None,
 ) -> None:

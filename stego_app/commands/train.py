@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from models.errors import StegoError
+from stego_app.seeds import LARGEST_SEED
 
 
 def train(
@@ -26,7 +27,7 @@ def train(
     split: Annotated[str | None, typer.Option(help="The split to train on, where the layout has splits.")] = None,
     labels: Annotated[Path | None, typer.Option(help="A folder of label PNGs: used for scores in the report, never for choices.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="For --objective stego: training steps.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same file on the same machine.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same file on the same machine.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for cached features; the user's cache folder if not given.")] = None,
     report: Annotated[Path | None, typer.Option(help="Folder of the report; beside OUT if not given.")] = None,

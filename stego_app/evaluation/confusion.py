@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from stego_app.evaluation.scores import Scores
-from stego_app.formats.label_map import text_name
+from stego_app.valid_text import text_name
 
 _SHOWN = 0.005  # smaller shares are left blank
 

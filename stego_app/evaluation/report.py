@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import StegoError
-from stego_app.atomic import write_bytes
+from stego_app.atomic import write_bytes, write_text
 from stego_app.evaluation.confusion import confusion_picture
 from stego_app.evaluation.error_prediction import COVERAGES, ErrorPrediction
 from stego_app.evaluation.scores import Scores
-from stego_app.formats.label_map import text_name
 
 TITLES = {
     "hungarian": "clusters, Hungarian",
@@ -125,13 +124,9 @@ def write_report(report: EvaluationReport, out: Path) -> None:
         StegoError: a file cannot be written.
     """
     mode = "with CRF" if "hungarian_crf" in report.scores else "without CRF"
-    files = {
-        "confusion.png": confusion_picture(report.main, f"{report.dataset}: {report.segmenter.get('name', 'segmenter')}, Hungarian, {mode}"),
-        "scores.md": text_name(report.as_markdown()).encode(),  # names of files need not be valid text
-        "scores.json": (json.dumps(report.as_dict(), indent=1) + "\n").encode(),
-    }
-    for name, data in files.items():
-        write_bytes(out / name, data)
+    write_bytes(out / "confusion.png", confusion_picture(report.main, f"{report.dataset}: {report.segmenter.get('name', 'segmenter')}, Hungarian, {mode}"))
+    write_text(out / "scores.md", report.as_markdown())
+    write_text(out / "scores.json", json.dumps(report.as_dict(), indent=1) + "\n")
 
 
 def _cells(found: ErrorPrediction) -> list[str]:

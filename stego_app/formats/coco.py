@@ -19,10 +19,11 @@ from models.errors import StegoError
 from stego_app.formats.coco_rle import coco_rle, read_coco_rle
 from stego_app.formats.distinct import is_color
 from stego_app.formats.fields import integer, read_json, records, text
-from stego_app.formats.label_map import Classes, LabelMap, LabelSet, blank, text_name
+from stego_app.formats.label_map import Classes, LabelMap, LabelSet, blank
 from stego_app.formats.masks import Mask, class_masks, pieces
 from stego_app.formats.parts import whole_file
 from stego_app.formats.registry import Add, Format
+from stego_app.valid_text import text_name
 
 _POINT = 2
 

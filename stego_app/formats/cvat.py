@@ -13,13 +13,14 @@ import numpy.typing as npt
 
 from models.errors import StegoError
 from stego_app.formats.distinct import distinct_names, parse_hex
-from stego_app.formats.label_map import Classes, LabelMap, LabelSet, blank, text_name
+from stego_app.formats.label_map import Classes, LabelMap, LabelSet, blank
 from stego_app.formats.masks import Mask, class_masks
 from stego_app.formats.parts import whole_file
 from stego_app.formats.polygons import fill_polygon
 from stego_app.formats.quoting import xml_text
 from stego_app.formats.registry import Add, Format
 from stego_app.segmentation import hex_color
+from stego_app.valid_text import text_name
 
 PRODUCT = "cvat.xml"
 

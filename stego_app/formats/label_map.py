@@ -110,8 +110,3 @@ def checked_labels(item: LabelMap, classes: Classes) -> npt.NDArray[np.uint8]:
     if beyond:
         raise StegoError(f"{item.name}: label {beyond[0]} has no class; expected 0 to {len(classes.names) - 1}, or {IGNORED} for none")
     return item.labels
-
-
-def text_name(name: str) -> str:
-    """``name`` as text that every reader takes: bytes of a file name that are no UTF-8 become U+FFFD."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

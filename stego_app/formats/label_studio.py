@@ -16,12 +16,13 @@ from models.errors import StegoError
 from stego_app.formats.brush_rle import brush_rle, read_brush_rle
 from stego_app.formats.distinct import distinct_names, parse_hex
 from stego_app.formats.fields import integer, read_json
-from stego_app.formats.label_map import Classes, LabelMap, LabelSet, blank, text_name
+from stego_app.formats.label_map import Classes, LabelMap, LabelSet, blank
 from stego_app.formats.masks import class_masks
 from stego_app.formats.parts import whole_file
 from stego_app.formats.quoting import xml_text
 from stego_app.formats.registry import Add, Format
 from stego_app.segmentation import hex_color
+from stego_app.valid_text import text_name
 
 PRODUCT = "label-studio.json"
 INTERFACE = "label-studio.xml"

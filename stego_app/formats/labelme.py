@@ -18,7 +18,7 @@ import yaml  # type: ignore[import-untyped]
 from PIL import Image
 
 from models.errors import StegoError
-from stego_app.atomic import write_bytes
+from stego_app.atomic import write_text
 from stego_app.formats.distinct import distinct_names, is_color
 from stego_app.formats.fields import integer, read_json, records, text
 from stego_app.formats.label_map import Classes, LabelMap, LabelSet, blank
@@ -61,13 +61,13 @@ def writer(out: Path, classes: Classes) -> Iterator[Add]:
         target = root / name
         if image is not None:
             document["imagePath"] = Path(os.path.relpath(image.resolve(), target.parent.resolve())).as_posix()
-        write_bytes(target, (json.dumps(document, indent=1) + "\n").encode())
+        write_text(target, json.dumps(document, indent=1) + "\n")
 
     yield add
     names = distinct_names(classes.names)
     lines = [f"labels: [{', '.join(map(yaml_text, names))}]", "shape_color: manual", "label_colors:"]
     lines += [f"  {yaml_text(name)}: {[int(value) for value in color]}" for name, color in zip(names, classes.colors, strict=True)]
-    write_bytes(root / SETTINGS, ("\n".join(lines) + "\n").encode())
+    write_text(root / SETTINGS, "\n".join(lines) + "\n")
 
 
 def read(path: Path) -> LabelSet:

@@ -17,11 +17,12 @@ from PIL import Image
 from models.errors import StegoError
 from stego_app.classes import IGNORED
 from stego_app.formats.distinct import Color, distinct_colors, distinct_names
-from stego_app.formats.label_map import MAX_LABEL_PIXELS, Classes, LabelMap, LabelSet, checked_labels, text_name
+from stego_app.formats.label_map import MAX_LABEL_PIXELS, Classes, LabelMap, LabelSet, checked_labels
 from stego_app.formats.parts import whole_file
 from stego_app.formats.registry import Add, Format
 from stego_app.formats.safe_zip import DAMAGED, add_bytes, members, open_zip
 from stego_app.images import read_image
+from stego_app.valid_text import text_name
 
 MASKS = "SegmentationClass"
 LISTS = "ImageSets/Segmentation"

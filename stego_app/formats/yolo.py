@@ -14,7 +14,7 @@ import numpy.typing as npt
 import yaml  # type: ignore[import-untyped]
 
 from models.errors import StegoError
-from stego_app.atomic import output_error, replacing, write_bytes
+from stego_app.atomic import output_error, replacing, write_bytes, write_text
 from stego_app.formats.distinct import parse_hex
 from stego_app.formats.image_file import ImageFile
 from stego_app.formats.image_size import upright_size
@@ -59,7 +59,7 @@ def writer(out: Path, classes: Classes) -> Iterator[Add]:
         _place(root / image, source)
 
     yield add
-    write_bytes(root / "data.yaml", _data_yaml(classes).encode())
+    write_text(root / "data.yaml", _data_yaml(classes))
 
 
 def outputs(items: list[LabelMap]) -> list[str]:

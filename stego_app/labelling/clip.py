@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from stego_app.atomic import write_bytes
+from stego_app.atomic import write_bytes, write_text
 from stego_app.confidence.maps import Trust
 from stego_app.crf import CrfPool, CrfSettings, refine
 from stego_app.formats.image_file import ImageFile
@@ -101,7 +101,7 @@ def label_clip(
         write_video(out / plan.overlay, run.overlay(), fps)
     result = ClipResult(state.next, run.problem, state.flicker.share, state.flicker_alone.share)
     about = {"frames": result.frames, "fps": fps, "flicker": result.flicker, "flicker_frame_by_frame": result.flicker_alone, "steady_seconds": settings.steady}
-    write_bytes(out / ABOUT / f"{plan.name}.json", (json.dumps({"clip": plan.name, **about, "problem": result.problem}, indent=2) + "\n").encode())
+    write_text(out / ABOUT / f"{plan.name}.json", json.dumps({"clip": plan.name, **about, "problem": result.problem}, indent=2) + "\n")
     state.forget()
     return result
 

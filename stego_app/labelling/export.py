@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
-from stego_app.atomic import write_bytes
+from stego_app.atomic import write_text
 from stego_app.crf import CrfPool
 from stego_app.formats.label_map import Classes, LabelMap
 from stego_app.formats.registry import Format, find_format
@@ -72,7 +72,7 @@ def export(
     if not due:
         return ()
     write_all(out, items, classes, due, count=len(items), jobs=jobs, progress=progress)
-    write_bytes(out / STATE, (json.dumps({**state, **{entry.name: stamp for entry in due}}, indent=1) + "\n").encode())
+    write_text(out / STATE, json.dumps({**state, **{entry.name: stamp for entry in due}}, indent=1) + "\n")
     return tuple(out / entry.product for entry in due)
 
 

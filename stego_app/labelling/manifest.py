@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from stego_app.atomic import output_error, write_bytes
+from stego_app.atomic import output_error, write_text
 from stego_app.classes import IGNORED
 
 NAME = "manifest.jsonl"
@@ -74,7 +74,7 @@ class Manifest:
         if parts:
             self.entries = own = read_entries(out)
         if parts or lines != len(own) or (lines and not self.path.read_bytes().endswith(b"\n")):
-            write_bytes(self.path, "".join(_line(entry) for entry in own.values()).encode())
+            write_text(self.path, "".join(_line(entry) for entry in own.values()))
         for part in parts:
             part.unlink(missing_ok=True)
         try:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stego_app.atomic import write_bytes
+from stego_app.atomic import write_bytes, write_text
 from stego_app.classes import IGNORED
 from stego_app.labelling.manifest import Entry
 from stego_app.progress import pace
@@ -138,7 +138,7 @@ def write_classes(out: Path, names: Sequence[str], palette: npt.NDArray[np.uint8
     if settings.get("abstain") is not None:
         ignored["abstained"] = withheld
     table = {"model": model, "settings": settings, "ignored": ignored, "classes": classes}
-    write_bytes(out / "classes.json", (json.dumps(table, indent=2, ensure_ascii=False) + "\n").encode())
+    write_text(out / "classes.json", json.dumps(table, indent=2, ensure_ascii=False) + "\n")
     rows = [(str(entry["id"]), str(entry["name"]), str(entry["color"]), f"{entry['share']:.6f}") for entry in classes]
     write_bytes(out / "classes.csv", _csv([("id", "name", "color", "share"), *rows]))
 

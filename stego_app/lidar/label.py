@@ -16,7 +16,7 @@ from PIL import Image
 
 from models.artifact import read_header
 from models.errors import StegoError
-from stego_app.atomic import OutputError, write_bytes
+from stego_app.atomic import OutputError, write_bytes, write_text
 from stego_app.clusters import cut
 from stego_app.data.dataset import evenly
 from stego_app.features import device_of
@@ -147,7 +147,7 @@ def _same_run(out: Path, about: dict[str, object]) -> None:
             raise StegoError(f"{path}: cannot be read ({error}); delete it, or choose another folder") from error
         if before != about:
             raise StegoError(f"{out}: holds labels of another model or number of classes; choose another folder, or delete it")
-    write_bytes(path, (json.dumps(about, indent=2) + "\n").encode())
+    write_text(path, json.dumps(about, indent=2) + "\n")
 
 
 def _tables(out: Path, points: Numbers, result: Labelled) -> None:
@@ -157,7 +157,7 @@ def _tables(out: Path, points: Numbers, result: Labelled) -> None:
     shares = points / max(1, points.sum())
     for index, (share, colour) in enumerate(zip(shares, palette(len(points)), strict=True)):
         table.writerow([index + 1, f"class {index}", f"{share:.4f}", *colour.tolist()])
-    write_bytes(out / "classes.csv", text.getvalue().encode())
+    write_text(out / "classes.csv", text.getvalue())
     failures = out / "failures.csv"
     if not result.failures:
         failures.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from stego_app.formats.label_map import text_name
+from stego_app.valid_text import text_name
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2126;--soft:#5d6771;--line:#d9dee3;--paper:#fff;--warn:#8a4b00}

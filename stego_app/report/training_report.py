@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stego_app.atomic import write_bytes
+from stego_app.atomic import write_bytes, write_text
 from stego_app.classes import ClassTable
 from stego_app.insights.insight import findings_json, short_lines
 from stego_app.report import figures, html
@@ -84,10 +84,10 @@ def write_report(folder: Path, report: TrainingReport) -> Path:
         "shifts": dict(report.histograms.shifts) if report.histograms else {},
         "config": dict(report.config),
     }
-    write_bytes(folder / "report.json", json.dumps(summary, indent=1, default=str).encode())
+    write_text(folder / "report.json", json.dumps(summary, indent=1, default=str))
     if report.explanation:
         found = findings_json(report.explanation.sections, report.explanation.names)
-        write_bytes(folder / "findings.json", json.dumps(found, indent=1).encode())
+        write_text(folder / "findings.json", json.dumps(found, indent=1))
     page = folder / "report.html"
-    write_bytes(page, html.page(report.title, report.lead, sections).encode())
+    write_text(page, html.page(report.title, report.lead, sections))
     return page

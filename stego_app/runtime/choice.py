@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from models.errors import StegoError
-from stego_app.atomic import write_bytes
+from stego_app.atomic import write_text
 from stego_app.runtime.check import example_batches
 from stego_app.runtime.opening import available, open_tokens, runtime_precision
 from stego_app.runtime.store import graph_folder
@@ -75,7 +75,7 @@ def choose(model: SegmenterModel, tell: Callable[[str], None]) -> Choice:
         if len(names) > 1:
             tell(f"measuring {', '.join(names)} on a few photos, once for this model on this machine")
         choice = fastest(measure(model, names, tell)) if len(names) > 1 else Choice(names[0], ())
-        write_bytes(path, json.dumps(asdict(choice), indent=1).encode())
+        write_text(path, json.dumps(asdict(choice), indent=1))
     tell(str(choice))
     return choice
 

@@ -16,7 +16,7 @@ from models.artifact import is_artifact
 from models.backbone import Backbone
 from models.backbone_sources import DEFAULT, load_backbone
 from models.errors import StegoError
-from stego_app.atomic import check_place, output_error, replacing, write_bytes
+from stego_app.atomic import check_place, output_error, replacing, write_text
 from stego_app.classes import IGNORED, class_table
 from stego_app.runtime.check import Agreement, check_images, compare, refuse_disagreement
 from stego_app.runtime.exported import SUFFIXES
@@ -74,7 +74,7 @@ def export_model(kind: str, model: str, out: Path, tell: Callable[[str], None]) 
             refuse_disagreement(found, str(out))
         about["agreement"] = {name: asdict(agreement) for name, agreement in found.items()}
         description = out.with_suffix(".json")
-        write_bytes(description, json.dumps(about, indent=1).encode())
+        write_text(description, json.dumps(about, indent=1))
     except OSError as error:
         raise output_error(out, error) from error
     files = (out, description) if kind == "onnx" else (out, out.with_suffix(".bin"), description)
