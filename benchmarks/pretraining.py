@@ -155,8 +155,8 @@ def measure(row: str, seed: int, data: Path, folder: Path, minutes: float) -> di
     done = int(read_header(state)["step"]) if state.exists() else 0
     wall, cpu = time.monotonic(), time.process_time()
     pretrain(config)
-    # What a run that was stopped had taken before is not known: its steps took as long as those since.
-    whole = steps / (steps - done)
+    # What a run that was stopped had taken before is not known: its steps took as long as those since, if there are any.
+    whole = steps / (steps - done) if done < steps else float("nan")
     wall, cpu = whole * (time.monotonic() - wall), whole * (time.process_time() - cpu)
     start = judge(fields, None, data)
     scores = judge(fields, config.out, data)

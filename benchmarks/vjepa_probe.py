@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from pretrain.settings import make_pretrain_config
 from pretrain.state import load_state, restore_module
 from pretrain.video.attentive_probe import accuracy, fit_probe
 from pretrain.video.encoder import VideoEncoder
+from pretrain.video.masks import tube_masks
+from pretrain.video.positions import Grid
+from pretrain.video.probe import shuffle
 from pretrain.video.views import centre_clip
 from pretrain.video.windows import ClipShape, open_clips, read_window
 
@@ -30,8 +34,7 @@ def held_out_scores(state: Path, train: Path, held: Path, seed: int) -> Iterator
     config = make_pretrain_config(**{**settings, "data": (train,), "out": out, "options": settings["options"]})
     prepared = prepare(config)
     module: Any = prepared.module
-    start = module.method.kept
-    start_weights = {name: tensor.clone() for name, tensor in start.state_dict().items()}
+    untrained = copy.deepcopy(module.method).eval()
     material: Any = prepared.material
     tensors, header = load_state(state, config, material.fingerprint)
     restore_module(tensors, module)
@@ -44,12 +47,14 @@ def held_out_scores(state: Path, train: Path, held: Path, seed: int) -> Iterator
     for number, name in enumerate(("predictor", "mean of the clip's seen tokens", "mean token of the training clips", "the same at each position")):
         yield f"| {name} | {rows[0][number]:.4f} | {rows[1][number]:.4f} |"
     yield "\n| attentive probe, in order or shuffled (chance 50 %) | training clips | held-out clips |\n|---|---|---|"
-    encoder: VideoEncoder = method.kept
-    for name in ("trained", "random start"):
-        if name == "random start":
-            encoder.load_state_dict(start_weights)
-        scores = np.mean([_order(encoder, clips["train"], clips["held"], seed + extra) for extra in range(PROBES)], axis=0)
+    for name, one in (("trained", method), ("random start", untrained)):
+        scores = np.mean([_order(one.kept, clips["train"], clips["held"], seed + extra) for extra in range(PROBES)], axis=0)
         yield f"| {name} | {100 * scores[0]:.1f} | {100 * scores[1]:.1f} |"
+    yield "\n| surprise: share of clips that are foretold worse with their frames shuffled (chance 50 %) | training clips | held-out clips |\n|---|---|---|"
+    for name, one in (("trained", method), ("random start", untrained)):
+        for masks, draw in (("tubes, as in training", tubes), ("second half from the first", second_half)):
+            shares = [surprised(one, clips[which], draw, seed) for which in ("train", "held")]
+            yield f"| {name}, {masks} | {100 * shares[0]:.1f} | {100 * shares[1]:.1f} |"
 
 
 def _clips(folder: Path, shape: ClipShape, size: int, seed: int) -> torch.Tensor:
@@ -82,6 +87,42 @@ def _prediction(method: Any, clips: torch.Tensor, training: torch.Tensor, seed: 
 def _targets(method: Any, clips: torch.Tensor) -> torch.Tensor:
     whole = method.kept(clips).float()
     return functional.layer_norm(whole, whole.shape[-1:])
+
+
+Split = Callable[[Any, Grid], list[tuple[torch.Tensor, torch.Tensor, int]]]
+"""Seen and masked tubelets (1, K) and (1, M) of a clip, and the kind of mask that the predictor is told, several times."""
+
+
+def tubes(method: Any, grid: Grid) -> list[tuple[torch.Tensor, torch.Tensor, int]]:
+    """`DRAWS` draws of each kind of mask of the training."""
+    kinds = method.settings.masks
+    return [(*tube_masks(1, grid, kind), number) for number, kind in enumerate(kinds) for _ in range(DRAWS)]
+
+
+def second_half(method: Any, grid: Grid) -> list[tuple[torch.Tensor, torch.Tensor, int]]:
+    """All of the first half of the times is seen, all of the second is asked for."""
+    places = torch.arange(grid.times * grid.patches)[None]
+    middle = grid.times // 2 * grid.patches
+    return [(places[:, :middle], places[:, middle:], len(method.settings.masks) - 1)]
+
+
+@torch.no_grad()
+def surprised(method: Any, clips: torch.Tensor, draw: Split, seed: int) -> float:
+    """Share of ``clips`` (N, T, 3, S, S) whose prediction is worse, over the same masks, with their frames in another order (Garrido et al., Intuitive physics
+    understanding emerges from self-supervised pretraining on natural videos, 2025, "violation of expectation"): a pair a clip, nothing learnt from it."""
+    rng = np.random.default_rng(seed)
+    worse = []
+    for number, (clip, mixed) in enumerate(zip(clips, shuffle(clips, rng), strict=True)):
+        torch.manual_seed(seed + number)
+        both = torch.stack([clip, mixed])
+        grid = method.encoder.grid(both)
+        wanted, errors = _targets(method, both), torch.zeros(2)
+        for keep, masked, kind in draw(method, grid):
+            seen, asked = keep.expand(2, -1), masked.expand(2, -1)
+            predicted = method.predictor(method.encoder(both, keep=seen), seen, asked, kind, grid).float()
+            errors += (predicted - wanted.gather(1, asked[..., None].expand(-1, -1, wanted.shape[-1]))).abs().mean(dim=(1, 2))
+        worse.append(bool(errors[1] > errors[0]))
+    return float(np.mean(worse))
 
 
 def _order(encoder: VideoEncoder, train: torch.Tensor, held: torch.Tensor, seed: int) -> tuple[float, float]:
