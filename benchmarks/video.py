@@ -7,7 +7,8 @@
 ``steady`` labels clips frame by frame and steadily with one segmenter, and measures flicker twice: along the flow that the method itself
 follows, and along Farnebäck's, which it never sees. ``drive`` takes the frames of a CamVid split, in order, for one clip at 15 frames a second and scores both
 label maps against the ground truth. ``vjepa`` takes the checkpoint of a run: the masked-prediction L1 on held-out clips beside copying the mean of the
-seen tokens (of the same clip) and the mean of all clips; and an attentive probe that tells clips in order from shuffled ones, trained and at its start.
+seen tokens (of the same clip) and the mean of all clips; an attentive probe that tells clips in order from shuffled ones, and
+whether the error of prediction tells them apart, both trained and at the start.
 """
 
 from __future__ import annotations

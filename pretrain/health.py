@@ -97,7 +97,8 @@ class Health:
 
     def line(self) -> str:
         """The panel in one line of the terminal."""
-        parts = [f"loss {self.loss:.4f}", f"std {self.std:.3f}", f"rank {self.rank:.1f}/{self.full_rank}"]
+        parts = [] if math.isnan(self.loss) else [f"loss {self.loss:.4f}"]  # before the first step there is none
+        parts += [f"std {self.std:.3f}", f"rank {self.rank:.1f}/{self.full_rank}"]
         if self.teacher_entropy is not None:
             parts.append(f"teacher entropy {self.teacher_entropy:.3f}")
         if self.knn is not None:

@@ -98,7 +98,7 @@ def _curves(rows: Sequence[tuple[int, str, float]], history: Sequence[Health]) -
     figure = Figure(figsize=(4 * max(1, len(shown)), 3), layout="constrained")  # a run interrupted before its first check has no curve yet
     for number, name in enumerate(shown):
         axes = figure.add_subplot(1, len(shown), number + 1)
-        axes.plot(*zip(*series[name], strict=True), marker="" if name == "loss" else ".")
+        axes.plot(*zip(*series[name], strict=True), marker="" if name == "loss" and len(series[name]) > 1 else ".")
         axes.set_title(titles.get(name, name), fontsize=9)
         axes.set_xlabel("step")
     buffer = io.BytesIO()

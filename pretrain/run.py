@@ -247,7 +247,8 @@ class Keeper(lightning.Callback):  # type: ignore[misc] # lightning has no types
         history = self.watch.history
         problem = history[-1].problem() if history else None
         verdict = f"Collapse: {problem}" if problem else "No collapse was seen."
-        facts = {self.module.method.items: len(prepared.material), "steps": prepared.steps, "seconds": round(self.seconds, 1), **self.config.hashed}
+        settings = {name: value for name, value in self.config.hashed.items() if value is not None}
+        facts = {self.module.method.items: len(prepared.material), "steps": prepared.steps, "seconds": round(self.seconds, 1), **settings}
         write_report(self.folder, f"Pretraining: {self.config.method}", facts, history, verdict)
 
 

@@ -6,6 +6,8 @@ import os
 import signal
 from pathlib import Path
 
+# Many tests start `stego` anew; where nobody keeps bytecode, each of them would compile two thousand files.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; before NumPy and torch are loaded
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

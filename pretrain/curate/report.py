@@ -53,10 +53,13 @@ def report_page(outcome: Outcome, progress: Progress) -> str:
 def _similarity(outcome: Outcome) -> str:
     thresholds = outcome.thresholds
     rows = [(kind, f"{share:.0%}") for kind, share in thresholds.found.items()]
+    strangers = "more than one in a hundred may have another just as alike"
+    if thresholds.strangers < 1:  # extrapolated: it may come out above what a similarity can be
+        strangers = f"only one in a hundred is expected to have another more alike than {thresholds.strangers:.2f}"
     text = (
         f"Copies were made of {max(map(len, outcome.copies.values()))} images of the pool. All but 2 % of resized and re-encoded ones are "
-        f"{thresholds.copies:.2f} or more like their originals; of different images only one in a hundred is expected to have another "
-        f"more alike than {thresholds.strangers:.2f}. "
+        f"{thresholds.copies:.2f} or more like their originals; of different images "
+        f"{strangers}. "
         f"Images count as one from {thresholds.pool:.2f} within the pool and from {thresholds.evaluation:.2f} against evaluation sets."
     )
     doubt = ["Different images of this pool are as alike as copies: look closely at what was left out."]
