@@ -9,7 +9,7 @@ partner in other images looks for partners in its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -42,22 +42,38 @@ def cross_image_links(tokens: torch.Tensor, image: npt.NDArray[np.int64], codes:
     """
     order = np.argsort(codes.numpy(), kind="stable")
     tokens, image, sorted_codes = tokens[torch.from_numpy(order)], image[order], codes.numpy()[order]
-    present, starts = np.unique(sorted_codes, return_index=True)
+    own = {one: np.flatnonzero(image == one) for one in np.unique(image).tolist()}
     counts = np.zeros((size, size))
     linked = 0
     for start in range(0, len(tokens), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        near = (tokens[rows] @ tokens.T).numpy() >= threshold
+        near = (tokens[rows] @ tokens.T >= threshold).numpy()
         near[np.arange(len(near)), np.arange(start, start + len(near))] = False
-        other = image[rows, None] != image[None]
-        elsewhere = (near & other).any(1)
-        near &= np.where(elsewhere[:, None], other, ~other)
-        # Columns are sorted by code: partners of each code are a sum over a run of columns.
-        partners = np.add.reduceat(near, starts, axis=1, dtype=np.float32)
-        total = partners.sum(1, keepdims=True)
-        linked += int(elsewhere.sum())
-        np.add.at(counts, (sorted_codes[rows, None], present[None]), partners / np.maximum(total, 1))
+        linked += _prefer_other_images(near, image[rows], own)
+        row, partner = np.divmod(np.flatnonzero(near), len(tokens))
+        partners = np.bincount(row * size + sorted_codes[partner], minlength=len(near) * size).reshape(-1, size)
+        shares = partners / np.maximum(partners.sum(1, keepdims=True), 1)
+        present, starts = np.unique(sorted_codes[rows], return_index=True)
+        counts[present] += np.add.reduceat(shares, starts, axis=0)  # rows are sorted by code
     return CrossLinks(counts, linked / max(1, len(tokens)))
+
+
+def _prefer_other_images(near: npt.NDArray[np.bool_], image: npt.NDArray[np.int64], own: Mapping[int, npt.NDArray[np.int64]]) -> int:
+    """Leave each row of ``near`` (m, n) only its partners in other images, where it has any; returns how many rows have.
+
+    Only the few columns of a row's own image are touched, since whole masks of other images would cost more than the similarities.
+    """
+    inside: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]] = {}
+    for one in np.unique(image).tolist():
+        rows = np.flatnonzero(image == one)
+        places = np.ix_(rows, own[one])
+        inside[one] = rows, np.asarray(near[places])
+        near[places] = False
+    elsewhere: npt.NDArray[np.bool_] = near.any(1)
+    for one, (rows, block) in inside.items():
+        alone = ~elsewhere[rows]
+        near[np.ix_(rows[alone], own[one])] = block[alone]
+    return int(elsewhere.sum())
 
 
 def adjacent_links(grids: Iterable[npt.NDArray[np.int64]], size: int) -> npt.NDArray[np.float64]:
