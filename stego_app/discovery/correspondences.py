@@ -69,7 +69,7 @@ def _prefer_other_images(near: npt.NDArray[np.bool_], image: npt.NDArray[np.int6
         places = np.ix_(rows, own[one])
         inside[one] = rows, np.asarray(near[places])
         near[places] = False
-    elsewhere: npt.NDArray[np.bool_] = near.any(1)
+    elsewhere = np.asarray(near.any(1))
     for one, (rows, block) in inside.items():
         alone = ~elsewhere[rows]
         near[np.ix_(rows[alone], own[one])] = block[alone]
