@@ -2,6 +2,8 @@
 
 usage: python benchmarks/pretraining_costs.py FOLDER [--methods simclr,dino,mae] [--workers 0,1] [--batches 2,4,8]
 
+A dozen images are enough in FOLDER: every run looks at up to 512 of them twice for its health, which is not counted but takes its time.
+
 The first table is Lightning's profile of the embedded backbone's size (ViT-S, 224 px) on the images of FOLDER: of the time between two steps, the
 share that waits for the next batch. Without workers views are made between the steps, with them beside the steps. The second is
 the peak of a process that takes two steps of SimCLR with ViT-B/16 at 224 px, two views an image, AdamW included.
