@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -55,6 +54,7 @@ def adapt(row: str, options: argparse.Namespace) -> None:
     """Train the row's backbone, in this process, and write its costs."""
     import torch
 
+    from benchmarks.peak import peak_megabytes
     from pretrain.run import pretrain
     from pretrain.settings import make_pretrain_config
 
@@ -67,8 +67,7 @@ def adapt(row: str, options: argparse.Namespace) -> None:
     )  # fmt: skip
     begun, wall = time.process_time(), time.monotonic()
     pretrain(config)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    costs = {"cpu": time.process_time() - begun, "wall": time.monotonic() - wall, "peak": peak}
+    costs = {"cpu": time.process_time() - begun, "wall": time.monotonic() - wall, "peak": peak_megabytes()}
     file_of(row, "costs", options).write_text(json.dumps(costs))
 
 

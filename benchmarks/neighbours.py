@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,15 +25,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.peak import peak_megabytes
+
 WIDTH = 384
 NEIGHBOURS = 7
 ASKED = 2000
-
-
-def peak_megabytes() -> float:
-    """Peak resident memory of this process (macOS counts bytes, Linux kilobytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
 
 
 def measure_vectors(count: int) -> dict[str, float]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -61,12 +60,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "neco": {"grid": 4},
 }
 BEFORE, TIMED = 2, 6
-
-
-def peak_megabytes() -> float:
-    """Peak resident memory of this process (macOS counts bytes, Linux kilobytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
 
 
 def settings(row: str, seed: int, data: Path, folder: Path) -> dict[str, Any]:
@@ -139,6 +132,7 @@ def measure(row: str, seed: int, data: Path, folder: Path, minutes: float) -> di
     """One row, in this process."""
     import torch
 
+    from benchmarks.peak import peak_megabytes
     from models.artifact import read_header
     from pretrain.run import pretrain
     from pretrain.settings import make_pretrain_config

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,8 @@ from typing import Any
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.peak import peak_megabytes
 
 STEPS, BATCH = 12, 4
 VIT: dict[str, Any] = {"architecture": "vit_small_patch16_224", "image_size": 224}
@@ -55,7 +56,7 @@ def two_steps(folder: Path, batch: int, precision: str, checkpointing: bool) -> 
     options = {**RUN, "architecture": "vit_base_patch16_224", "batch": batch, "precision": precision, "checkpointing": checkpointing}
     with tempfile.TemporaryDirectory() as out:
         pretrain(make_pretrain_config(**options, method="simclr", data=(folder,), out=Path(out) / "b.safetensors", steps=2, workers=0))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+    print(peak_megabytes())
 
 
 def main() -> None:
