@@ -6,7 +6,7 @@ timm's import, some five seconds of processor time before the first label. So a 
 two things that are asked for, and loads the real one if anything else is. Afterwards it is gone, and ``torch.compile`` works
 as ever.
 
-Of the rest of the import nine tenths are torchvision, of which timm's layers ask for one class, and networks of other kinds. So timm's packages run
+Of the rest of the import two thirds are torchvision, of which timm's layers ask for one class, and networks of other kinds. So timm's packages run
 their own code only when something is asked of them that is not in the file of its plain ViTs.
 """
 
@@ -126,8 +126,8 @@ def is_model(name: str) -> bool:
 
 def create_model(name: str, **options: Any) -> Any:
     """As ``timm.create_model``."""
-    is_model(name.partition(".")[0])
-    return importlib.import_module("timm.models._factory").create_model(name, **options)
+    is_model(name.partition(".")[0])  # so that the others are there if it is one of them
+    return _factory.create_model(name, **options)
 
 
 def list_pretrained(pattern: str) -> list[str]:
@@ -137,4 +137,5 @@ def list_pretrained(pattern: str) -> list[str]:
 
 
 _load_vits()
+_factory: Any = importlib.import_module("timm.models._factory")
 _registry: Any = importlib.import_module("timm.models._registry")

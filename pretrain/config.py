@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from stego_app.seeds import LARGEST_SEED
+from stego_app import LARGEST_SEED
 from stego_app.settings import checked
 
 # Height and width in patches. Several sizes and aspects, so that resampled position embeddings serve any input;

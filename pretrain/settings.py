@@ -12,8 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from models.errors import StegoError
 from pretrain.precision import training_precision
-from stego_app import settings
-from stego_app.seeds import LARGEST_SEED
+from stego_app import LARGEST_SEED, settings
 
 UNHASHED = frozenset(
     {"out", "checkpoint_every", "health_every", "log_every", "memory_gb", "workers", "accelerator", "devices", "num_nodes", "strategy", "file_precision"}

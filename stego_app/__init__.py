@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+LARGEST_SEED = 2**31 - 1
+"""What every library that is seeded takes: faiss' are 32 bits with a sign, scikit-learn's without."""
+
 # ONNX Runtime tells its makers about machines and models from its import on, unless this is set before.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.backbone import Backbone
 from models.backbone_sources import load_backbone
 from models.errors import StegoError
+from stego_app import LARGEST_SEED
 from stego_app.atomic import check_place, refuse_folder
 from stego_app.classes import class_table
 from stego_app.clusters import ClusterModel
@@ -33,7 +34,6 @@ from stego_app.progress import Progress, silent
 from stego_app.report.explanation import Explanation
 from stego_app.report.html import reduced
 from stego_app.report.training_report import Histograms, TrainingReport, write_report
-from stego_app.seeds import LARGEST_SEED
 from stego_app.segmentation import MAX_CLASSES
 from stego_app.segmenter import Segmenter
 from stego_app.segmenter_file import SegmenterModel, SegmenterSettings, save_segmenter

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.model_folder import NAME_PATTERN
-from stego_app.seeds import LARGEST_SEED
+from stego_app import LARGEST_SEED
 
 
 class LabelOptions(BaseModel):

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from stego_app import LARGEST_SEED
 from stego_app.commands.failures import leave_with
-from stego_app.seeds import LARGEST_SEED
 
 
 def curate(

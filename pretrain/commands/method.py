@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stego_app.seeds import LARGEST_SEED
+from stego_app import LARGEST_SEED
 
 METHODS_HELP = (
     "Of images: simclr, simclrv2, swav, simsiam, byol, barlow-twins, vicreg, mae, simmim, ijepa, dino, ibot, dinov2, lejepa, neco. "

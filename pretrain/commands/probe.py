@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from stego_app import LARGEST_SEED
 from stego_app.commands.failures import leave_with
-from stego_app.seeds import LARGEST_SEED
 
 OF_IMAGES = ("kind", "block", "layout", "labels", "pictures", "cache")
 """Options that mean nothing to clips; to scans neither do a resolution and a limit."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.errors import StegoError
+from stego_app import LARGEST_SEED
 from stego_app.commands.runtime_option import RUNTIME
-from stego_app.seeds import LARGEST_SEED
 
 if TYPE_CHECKING:
     from stego_app.labelling import LabelSettings

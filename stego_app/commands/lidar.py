@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from stego_app import LARGEST_SEED
 from stego_app.commands.failures import leave_with
-from stego_app.seeds import LARGEST_SEED
 
 lidar_app = typer.Typer(help="Classes of points in lidar scans, without labels.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 

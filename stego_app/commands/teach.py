@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stego_app.seeds import LARGEST_SEED
+from stego_app import LARGEST_SEED
 
 
 def teach(

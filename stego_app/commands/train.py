@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from models.errors import StegoError
-from stego_app.seeds import LARGEST_SEED
+from stego_app import LARGEST_SEED
 
 
 def train(

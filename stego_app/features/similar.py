@@ -60,13 +60,19 @@ def index_of(rows: Floats, exact_rows: int, in_memory: int) -> Iterator[Any]:
     index.train(np.ascontiguousarray(rows[:: max(1, len(rows) // (_TRAINED_A_LIST * lists))], np.float32))
     index.nprobe = min(_PROBES, lists)
     if 2 * rows.size <= in_memory:
-        for start in range(0, len(rows), _ADDED):
-            index.add(np.ascontiguousarray(rows[start : start + _ADDED], np.float32))
+        _add(index, rows, 0, len(rows))
         yield index
         return
     with tempfile.TemporaryDirectory(prefix="stego-lists-") as folder:
         _add_on_disk(index, rows, Path(folder), max(1, in_memory // (2 * width)))
         yield index
+
+
+def _add(index: Any, rows: Floats, start: int, end: int) -> None:
+    """Put ``rows`` from ``start`` to ``end`` into ``index`` under their numbers, as single-precision copies of a few at a time."""
+    for first in range(start, end, _ADDED):
+        last = min(first + _ADDED, end)
+        index.add_with_ids(np.ascontiguousarray(rows[first:last], np.float32), np.arange(first, last))
 
 
 def _add_on_disk(index: Any, rows: Floats, folder: Path, at_once: int) -> None:
@@ -79,9 +85,7 @@ def _add_on_disk(index: Any, rows: Floats, folder: Path, at_once: int) -> None:
     parts = []
     for start in range(0, len(rows), at_once):
         part = faiss.read_index(empty)
-        for first in range(start, min(start + at_once, len(rows)), _ADDED):
-            last = min(first + _ADDED, start + at_once, len(rows))
-            part.add_with_ids(np.ascontiguousarray(rows[first:last], np.float32), np.arange(first, last))
+        _add(part, rows, start, min(start + at_once, len(rows)))
         parts.append(str(folder / f"part{start}"))
         faiss.write_index(part, parts[-1])
     merge_ondisk(index, parts, str(folder / "lists"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
+from stego_app import LARGEST_SEED
 from stego_app.cli import app
-from stego_app.seeds import LARGEST_SEED
 
 COMMANDS = (
     "train x",
