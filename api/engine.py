@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ class TellsProbabilities(Protocol):
 
     @property
     def has_confidence(self) -> bool: ...
+    @property
+    def crf_engine(self) -> str: ...
     def table(self, classes: int | None = ...) -> ClassTable: ...
     def probabilities(self, encoded: Any, *, classes: int | None = ...) -> npt.NDArray[np.float32]: ...
     def probabilities_and_trust(self, encoded: Any, *, classes: int | None = ...) -> tuple[npt.NDArray[np.float32], Trust]: ...
@@ -53,13 +55,13 @@ class Engine:
         if not isinstance(segmenter, EncodesMany):
             return segmenter(image, classes=classes, crf=crf, flip=flip)
         encoded = self._batcher.encode(segmenter, image, flip=flip)
-        if self._pool is None or not crf or not isinstance(segmenter, TellsProbabilities):
+        if self._pool is None or not crf or not _wants_processes(segmenter):
             return segmenter.decode(encoded, classes=classes, crf=crf)
         return _with_crf_elsewhere(segmenter, image, encoded, classes, self._pool)
 
     def warm_up(self, segmenters: Sequence[SegmenterLike]) -> None:
         """Start the processes, if any of ``segmenters`` will use them, so that no request waits for that."""
-        if self._pool is not None and any(isinstance(segmenter, TellsProbabilities) for segmenter in segmenters):
+        if self._pool is not None and any(map(_wants_processes, segmenters)):
             self._pool.call(_ready)
 
     def close(self) -> None:
@@ -67,6 +69,11 @@ class Engine:
         self._batcher.close()
         if self._pool is not None:
             self._pool.end()
+
+
+def _wants_processes(segmenter: SegmenterLike) -> TypeGuard[TellsProbabilities]:
+    """Whether its CRF is a processor's work; on a GPU, the calling thread does it there."""
+    return isinstance(segmenter, TellsProbabilities) and segmenter.crf_engine == "auto"
 
 
 def _with_crf_elsewhere(segmenter: TellsProbabilities, image: npt.NDArray[np.uint8], encoded: Any, classes: int | None, pool: CrfPool) -> Segmentation:

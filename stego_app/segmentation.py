@@ -259,8 +259,13 @@ def segment(
     ``seen`` is the `reduced_image` that the CRF refines with; None for no CRF.
     """
     if seen is not None:
-        probabilities = refine(seen, upsample_probabilities(probabilities, (seen.shape[0], seen.shape[1])), settings, engine=engine)
+        probabilities = refine_patches(probabilities, seen, settings, engine)
     return decide(probabilities, size)
+
+
+def refine_patches(probabilities: npt.NDArray[np.float32], seen: npt.NDArray[np.uint8], settings: CrfSettings, engine: str = "auto") -> npt.NDArray[np.float32]:
+    """Probabilities (K + 1, h, w) of the patch grid after the CRF, at the size of ``seen`` (H, W, 3)."""
+    return refine(seen, upsample_probabilities(probabilities, (seen.shape[0], seen.shape[1])), settings, engine=engine)
 
 
 def upsample_probabilities(probabilities: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:

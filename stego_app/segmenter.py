@@ -135,6 +135,11 @@ class Segmenter:
         return self.model.agreement is not None
 
     @property
+    def crf_engine(self) -> str:
+        """Where the CRF runs (see `stego_app.crf.refine`): on the GPU if the backbone does, for processors cannot keep up with one."""
+        return f"torch:{self.device}" if self.device.type == "cuda" else "auto"
+
+    @property
     def edits(self) -> tuple[Edit, ...]:
         """The person's changes, in order."""
         return self.model.edits
@@ -266,8 +271,16 @@ class Segmenter:
             probabilities, trust = self.probabilities_and_trust(encoded, classes=classes)
         else:
             probabilities, trust = self.probabilities(encoded, classes=classes), None
-        settings = CrfSettings().scaled(crf)
-        return finish(encoded.image, probabilities, names=table.names, palette=table.palette, crf=crf > 0, settings=settings, trust=trust)
+        return finish(
+            encoded.image,
+            probabilities,
+            names=table.names,
+            palette=table.palette,
+            crf=crf > 0,
+            settings=CrfSettings().scaled(crf),
+            engine=self.crf_engine,
+            trust=trust,
+        )
 
     def probabilities(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
         """(K + 1, h, w) probabilities on the patch grid: one row a class in the order of labels, the last for ignored."""

@@ -18,6 +18,7 @@ import torch
 from benchmarks.runtimes import hardware
 from benchmarks.speed.crf import crf
 from benchmarks.speed.features import features
+from benchmarks.speed.gpu import gpu_backbone, gpu_crf
 from benchmarks.speed.head import head, training
 from benchmarks.speed.history import append, commit, draw
 from benchmarks.speed.labelling import labelling
@@ -28,7 +29,8 @@ from benchmarks.speed.row import Row
 from benchmarks.speed.start import first_label, start
 
 ROWS: dict[str, Callable[[Path | None, int], Row | str]] = {
-    one.__name__.replace("_", "-"): one for one in (features, head, training, neighbours, crf, refinement, labelling, start, first_label, pretraining)
+    one.__name__.replace("_", "-"): one
+    for one in (features, head, training, neighbours, crf, refinement, labelling, start, first_label, pretraining, gpu_backbone, gpu_crf)
 }
 TABLE = "| | task / reference | reference | ours | times as fast | asked | quality |\n|---|---|---|---|---|---|---|"
 
@@ -64,7 +66,8 @@ def main() -> None:
             print(line(found), flush=True)
         else:
             print(f"| {name} | not measured: {found} | | | | | |", flush=True)
-    draw(append(options.history, rows, hardware()), options.history.with_suffix(".png"))
+    if rows:
+        draw(append(options.history, rows, hardware()), options.history.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,7 @@ from stego_app.crf.settings import CrfSettings, Kernels
 
 Floats = npt.NDArray[np.float32]
 
-ENGINES = ("auto", "mean-field", "pydensecrf")
+ENGINES = ("auto", "mean-field", "torch", "pydensecrf")
 
 ABSENT = 0.1
 """A class is left out if its largest probability in an image is below this share of the largest of all: the cost grows with
@@ -24,8 +26,8 @@ SMALLEST = 1e-5
 
 
 def available_engines() -> tuple[str, ...]:
-    """The engines that run here; "auto" is "mean-field", which is the faster one and always there."""
-    return ENGINES if importlib.util.find_spec("pydensecrf") is not None else ENGINES[:2]
+    """The engines that run here; "auto" is "mean-field", the fastest on a processor, and always there."""
+    return ENGINES if importlib.util.find_spec("pydensecrf") is not None else ENGINES[:-1]
 
 
 def refine(image: npt.NDArray[np.uint8], probabilities: Floats, settings: CrfSettings | None = None, *, engine: str = "auto") -> Floats:
@@ -37,7 +39,8 @@ def refine(image: npt.NDArray[np.uint8], probabilities: Floats, settings: CrfSet
         image: (H, W, 3) uint8 RGB.
         probabilities: (K, H, W) in [0, 1]; normalised over K here.
         settings: the defaults if None.
-        engine: "auto", "mean-field" (ours) or "pydensecrf" (the authors' C++, from the extra ``stego-app[crf]``).
+        engine: "auto", "mean-field" (ours), "torch" (the same in torch; "torch:cuda" on a GPU) or "pydensecrf" (the authors' C++, from the
+            extra ``stego-app[crf]``).
 
     Returns:
         (K, H, W) float32, summing to 1 over K; zero for classes that are `ABSENT`.
@@ -58,9 +61,18 @@ def refine(image: npt.NDArray[np.uint8], probabilities: Floats, settings: CrfSet
     chosen = np.moveaxis(probabilities[present], 0, -1).astype(np.float32, order="C")
     chosen /= np.maximum(chosen.sum(axis=-1, keepdims=True), np.float32(1e-12))
     unary = -np.log(np.clip(chosen, SMALLEST, 1))
-    solve = _pydensecrf if engine == "pydensecrf" else mean_field
-    result[present] = np.moveaxis(solve(image, unary, options.kernels(height, width), options.iterations), -1, 0)
+    marginals = _solver(engine)(image, unary, options.kernels(height, width), options.iterations)
+    result[present] = np.moveaxis(marginals, -1, 0)
     return result
+
+
+def _solver(engine: str) -> Callable[[npt.NDArray[np.uint8], Floats, Kernels, int], Floats]:
+    name, _, device = engine.partition(":")
+    if name == "torch":
+        from stego_app.crf.torch_mean_field import torch_mean_field  # worker processes do without torch
+
+        return partial(torch_mean_field, device=device or "cpu")
+    return _pydensecrf if name == "pydensecrf" else mean_field
 
 
 def _pydensecrf(image: npt.NDArray[np.uint8], unary: Floats, kernels: Kernels, iterations: int) -> Floats:
@@ -81,7 +93,7 @@ def _pydensecrf(image: npt.NDArray[np.uint8], unary: Floats, kernels: Kernels, i
 
 
 def _check(image: npt.NDArray[np.uint8], probabilities: Floats, engine: str) -> None:
-    if engine not in ENGINES:
+    if engine not in ENGINES and not engine.startswith("torch:"):
         raise StegoError(f"CRF engine '{engine}': expected one of {', '.join(ENGINES)}")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise StegoError(f"image of shape {image.shape} and type {image.dtype}: expected (height, width, 3) of uint8")

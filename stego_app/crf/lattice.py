@@ -56,7 +56,7 @@ def build_lattice(features: Floats) -> Lattice:
         ValueError: the points are spread so widely that a vertex cannot be told by 63 bits.
     """
     dimensions, points = features.shape
-    elevated = _elevate(features)
+    elevated = elevate(features)
     lowest, strides = _packing(elevated)
     weights = np.empty((points, dimensions + 1), dtype=np.float32)
     keys = np.empty((dimensions + 1, points), dtype=np.int64)
@@ -79,7 +79,7 @@ def build_lattice(features: Floats) -> Lattice:
     return Lattice(slices, _blurs(vertices, strides))
 
 
-def _elevate(features: Floats) -> Floats:
+def elevate(features: Floats) -> Floats:
     """Points (d, N) in the hyperplane of zero sum (d + 1, N), scaled so that splat, blur and slice add up to unit variance.
 
     Adams et al. 2010, section 3.1: the columns of the basis are (1, .., 1, -j, 0, ..) / sqrt(j (j + 1)).

@@ -40,12 +40,17 @@ def mean_field(image: npt.NDArray[np.uint8], unary: Floats, kernels: Kernels, it
 
 def bilateral_lattice(image: npt.NDArray[np.uint8], kernels: Kernels) -> Lattice:
     """The symmetrically normalised filter over position and colour (equation 3, first kernel) of an (H, W, 3) image."""
+    return build_lattice(bilateral_features(image, kernels)).normalised()
+
+
+def bilateral_features(image: npt.NDArray[np.uint8], kernels: Kernels) -> Floats:
+    """Position and colour of each pixel (5, H * W), divided by their standard deviations."""
     height, width = image.shape[:2]
     features = np.empty((5, height, width), dtype=np.float32)
     features[0] = np.arange(width, dtype=np.float32) / kernels.bilateral_sigma_xy
     features[1] = (np.arange(height, dtype=np.float32) / kernels.bilateral_sigma_xy)[:, None]
     features[2:] = image.transpose(2, 0, 1) / np.float32(kernels.bilateral_sigma_rgb)
-    return build_lattice(features.reshape(5, -1)).normalised()
+    return features.reshape(5, -1)
 
 
 class SpatialKernel:
@@ -56,7 +61,7 @@ class SpatialKernel:
         self.rows = _scale(height, sigma).reshape(height, 1, 1)
         self.columns = _scale(width, sigma).reshape(1, width, 1)
         # Only near the border does a pixel have less than all of its neighbours.
-        reach = _radius(sigma)
+        reach = gaussian_radius(sigma)
         self.border_rows = _ends(height, reach)
         self.border_columns = _ends(width, reach)
 
@@ -74,20 +79,21 @@ class SpatialKernel:
 
 def _gaussian(values: Floats, sigma: float) -> Floats:
     # Outside the image there are no pixels to exchange messages with: zeros, not a mirror.
-    side = 2 * _radius(sigma) + 1
+    side = 2 * gaussian_radius(sigma) + 1
     result: Floats = cv2.GaussianBlur(values, (side, side), sigma, borderType=cv2.BORDER_CONSTANT)
     return result
 
 
 def _scale(length: int, sigma: float) -> Floats:
     """(filter of ones)^(-1/2) along one axis."""
-    reach = _radius(sigma)
+    reach = gaussian_radius(sigma)
     kernel = cv2.getGaussianKernel(2 * reach + 1, sigma)[:, 0]
     mass = np.convolve(np.ones(length), kernel)[reach : reach + length]
     return (1 / np.sqrt(mass)).astype(np.float32)
 
 
-def _radius(sigma: float) -> int:
+def gaussian_radius(sigma: float) -> int:
+    """Pixels beyond which a Gaussian is cut off."""
     return max(1, round(4 * sigma))
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from stego_app.atomic import write_bytes, write_text
 from stego_app.confidence.maps import Trust
-from stego_app.crf import CrfPool, CrfSettings, refine
+from stego_app.crf import CrfPool, CrfSettings
 from stego_app.formats.image_file import ImageFile
 from stego_app.images import read_index_image
 from stego_app.labelling.clip_state import ClipState
@@ -26,7 +26,7 @@ from stego_app.labelling.segmenter import LabellingSegmenter, maps_of
 from stego_app.labelling.settings import LabelSettings
 from stego_app.labelling.worker import Outcome, Task, finish_task
 from stego_app.progress import Progress
-from stego_app.segmentation import Segmentation, reduced_image, upsample_probabilities
+from stego_app.segmentation import Segmentation, reduced_image, refine_patches, upsample_probabilities
 from stego_app.video.flow import dis_flow, grey
 from stego_app.video.overlay import write_video
 from stego_app.video.reading import Frame, Video, VideoError, open_video
@@ -125,8 +125,9 @@ class _Clip:
         total = video.info.frames
         with CrfPool(self.settings.jobs) as pool:
             tasks = self._tasks(video)
-            few = total - self.state.next <= FEW or not self.settings.crf
-            results: Iterator[Any] = (refined(*task) for task in tasks) if few else pool.run(refined, tasks, ahead=pool.workers + 1)
+            few, engine = total - self.state.next <= FEW or not self.settings.crf, self.segmenter.crf_engine
+            here = few or engine != "auto"
+            results: Iterator[Any] = (refined(*task, engine) for task in tasks) if here else pool.run(refined, tasks, ahead=pool.workers + 1)
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
@@ -208,7 +209,6 @@ class _Clip:
                 self.progress(f"overlay of {self.plan.name}", frame.number + 1, self.state.next)
 
 
-def refined(probabilities: Floats, seen: Bytes, settings: CrfSettings, crf: bool) -> Floats:
+def refined(probabilities: Floats, seen: Bytes, settings: CrfSettings, crf: bool, engine: str = "auto") -> Floats:
     """Probabilities (K + 1, h, w) of the patch grid at the size of ``seen`` (H, W, 3), after the CRF if asked for. Runs in worker processes."""
-    upsampled = upsample_probabilities(probabilities, (seen.shape[0], seen.shape[1]))
-    return refine(seen, upsampled, settings) if crf else upsampled
+    return refine_patches(probabilities, seen, settings, engine) if crf else upsample_probabilities(probabilities, (seen.shape[0], seen.shape[1]))

@@ -26,7 +26,7 @@ from stego_app.labelling.settings import LabelSettings
 from stego_app.labelling.worker import Outcome, Task, attempt, finish_task, reason_of
 from stego_app.progress import Progress
 from stego_app.read_ahead import read_ahead
-from stego_app.segmentation import reduced_image
+from stego_app.segmentation import reduced_image, refine_patches
 
 FEW = 4
 """For this many images, starting processes would take longer than the work."""
@@ -39,7 +39,7 @@ Engine = Callable[[Sequence[Plan], Path, LabellingSegmenter, LabelSettings, Reco
 
 
 def label_here(plans: Sequence[Plan], out: Path, segmenter: LabellingSegmenter, settings: LabelSettings, record: Record, progress: Progress) -> None:
-    """The `Engine` of one machine: the network in this process, the CRF in ``settings.jobs`` others."""
+    """The `Engine` of one machine: the network in this process, the CRF (but on a GPU) and the writing in ``settings.jobs`` others."""
     with CrfPool(settings.jobs) as pool:
         Labeller(out, segmenter, settings, record, progress, pool).label(plans)
 
@@ -136,9 +136,14 @@ class Labeller:
                     self._failed(item.plan, item.sha256, result)
                 elif item.image is not None:
                     probabilities, trust = result
+                    try:
+                        task = replace(self._task(item.plan, item.image, probabilities, trust), valid=item.valid)
+                    except Exception as error:  # of a CRF that is not left to the workers
+                        self._failed(item.plan, item.sha256, reason_of(error))
+                        continue
                     # The image itself travels in the task, where it is needed.
                     under_way.append(replace(item, image=None, valid=None))
-                    yield replace(self._task(item.plan, item.image, probabilities, trust), valid=item.valid)
+                    yield task
 
     def _probabilities(self, batch: Sequence[Loaded]) -> Iterator[tuple[Loaded, Maps | str]]:
         """Each image with its class probabilities and, if asked for, its trust, or with the reason why there are none."""
@@ -158,11 +163,14 @@ class Labeller:
             yield from zip(read, results, strict=True)
 
     def _task(self, plan: Plan, image: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32], trust: Trust | None) -> Task:
-        options = self.settings
+        options, engine = self.settings, self.segmenter.crf_engine
+        seen = reduced_image(image, options.crf_settings) if options.crf else None
+        if seen is not None and engine != "auto":
+            probabilities, seen = refine_patches(probabilities, seen, options.crf_settings, engine), None
         return Task(
             probabilities=probabilities,
             size=(image.shape[0], image.shape[1]),
-            seen=reduced_image(image, options.crf_settings) if options.crf else None,
+            seen=seen,
             image=image if options.overlays else None,
             names=self.names,
             palette=self.palette,

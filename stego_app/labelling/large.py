@@ -166,8 +166,12 @@ class _Large:
         """Decide one row of the blocks that are left."""
         tiles = []
         tasks = self._tasks(top)
-        few = self.grid.cells[1] * left <= FEW_BLOCKS * self.grid.reach
-        results: Iterator[Any] = map(finish_tile, tasks) if few else self.pool.run(finish_tile, ((task,) for task in tasks), ahead=self.pool.workers + 1)
+        few, engine = self.grid.cells[1] * left <= FEW_BLOCKS * self.grid.reach, self.segmenter.crf_engine
+        results: Iterator[Any]
+        if few or engine != "auto":
+            results = (finish_tile(task, engine) for task in tasks)
+        else:
+            results = self.pool.run(finish_tile, ((task,) for task in tasks), ahead=self.pool.workers + 1)
         for tile in results:
             if isinstance(tile, BaseException):
                 raise tile

@@ -50,12 +50,12 @@ class Tile(NamedTuple):
     withheld: int
 
 
-def finish_tile(task: TileTask) -> Tile:
-    """Decide a tile."""
+def finish_tile(task: TileTask, engine: str = "auto") -> Tile:
+    """Decide a tile; ``engine``: of the CRF."""
     if not task.valid.any():
         nothing = None if task.trust is None else np.zeros(task.valid.shape, dtype=np.uint8)
         return Tile(np.full(task.valid.shape, IGNORED, dtype=np.uint8), nothing, 0.0, 0, 0)
-    whole, _ = segment(task.probabilities, task.size, seen=task.seen, settings=task.settings)
+    whole, _ = segment(task.probabilities, task.size, seen=task.seen, settings=task.settings, engine=engine)
     labels = whole[task.core].copy()
     labels[~task.valid] = IGNORED
     if task.trust is None:

@@ -23,7 +23,7 @@ class Task:
     Attributes:
         probabilities: (K + 1, h, w) on the patch grid.
         size: (H, W) of the label map.
-        seen: the image at the CRF's size; None for no CRF.
+        seen: the image at the CRF's size; None for no CRF, or where it has done its part.
         image: (H, W, 3), only where an overlay is wanted: a large image is slow to hand over.
         names: of the classes.
         palette: (K, 3) colours.

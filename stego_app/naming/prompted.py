@@ -46,6 +46,11 @@ class PromptedSegmenter:
         parts = (self._segmenter.model.backbone.fingerprint, self._segmenter.model.settings.model_dump(), self._tower.fingerprint, self._words)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
+    @property
+    def crf_engine(self) -> str:
+        """That of the segmenter."""
+        return self._segmenter.crf_engine
+
     def class_names(self, classes: int | None = None) -> list[str]:  # noqa: ARG002 (the words are the classes, at one granularity)
         """The words, in their order."""
         return [word.name for word in self._words]

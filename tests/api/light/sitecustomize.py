@@ -33,6 +33,7 @@ class Segmenter:
     max_classes = 3
     has_confidence = False
     fingerprint = "0123456789abcdef"
+    crf_engine = "auto"
     edits: tuple[Any, ...] = ()
 
     @classmethod

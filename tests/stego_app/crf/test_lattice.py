@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stego_app.crf.lattice import _elevate, _enclosing_simplex, build_lattice
+from stego_app.crf.lattice import _enclosing_simplex, build_lattice, elevate
 
 
 def brute_force(features: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ def test_points_that_are_far_apart_do_not_mix() -> None:
 
 def test_slicing_weights_are_barycentric() -> None:
     features = np.random.default_rng(0).normal(0, 30, (5, 4000)).astype(np.float32)
-    elevated = _elevate(features)
+    elevated = elevate(features)
     corner, rank, weights = _enclosing_simplex(elevated)
     assert (corner.sum(axis=0) == 0).all()
     assert (np.sort(rank, axis=0) == np.arange(6)[:, None]).all()
@@ -51,7 +51,7 @@ def test_slicing_weights_are_barycentric() -> None:
 
 def test_elevation_keeps_distances_up_to_scale() -> None:
     features = np.random.default_rng(1).normal(size=(4, 30)).astype(np.float32)
-    elevated = _elevate(features)
+    elevated = elevate(features)
     flat = np.linalg.norm(features[:, :, None] - features[:, None], axis=0)
     lifted = np.linalg.norm(elevated[:, :, None] - elevated[:, None], axis=0)
     np.testing.assert_allclose(lifted, flat * np.sqrt(2 / 3) * 5, atol=1e-4)

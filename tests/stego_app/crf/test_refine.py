@@ -94,7 +94,7 @@ def test_auto_is_ours() -> None:
 @pytest.mark.parametrize(
     ("image", "probabilities", "engine", "message"),
     [
-        (IMAGE, random_probabilities(2, 30, 40), "simple", "auto, mean-field, pydensecrf"),
+        (IMAGE, random_probabilities(2, 30, 40), "simple", "auto, mean-field, torch, pydensecrf"),
         (IMAGE, random_probabilities(2, 30, 41), "auto", r"\(classes, height, width\)"),
         (IMAGE[..., 0], random_probabilities(2, 30, 40), "auto", r"\(height, width, 3\)"),
         (IMAGE.astype(np.float32), random_probabilities(2, 30, 40), "auto", "uint8"),

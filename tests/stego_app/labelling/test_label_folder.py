@@ -29,6 +29,8 @@ from stego_app.labelling.manifest import Manifest
 class ColourSegmenter:
     """Three classes by the strongest colour channel, on patches of 8 pixels; green is ignored if asked for."""
 
+    crf_engine = "auto"
+
     def __init__(self, fingerprint: str = "model-one", refuse: Sequence[tuple[int, int]] = ()) -> None:
         self.fingerprint = fingerprint
         self.refuse = set(refuse)
