@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.speed.row import Row, race
 from stego_app.features.neighbours import nearest_images
 
-COUNT, WIDTH, NEAREST = 20_000, 384, 7
+COUNT, WIDTH, NEAREST = 50_000, 384, 7
 
 
 def neighbours(images: Path | None, rounds: int) -> Row:  # noqa: ARG001 - random vectors do
