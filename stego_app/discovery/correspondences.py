@@ -9,15 +9,17 @@ partner in other images looks for partners in its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import sparse
 
 _BACKGROUND = 1e-6
 _CHUNK = 1_000
+"""Patches whose cosines with the others are held at a time."""
 
 
 class CrossLinks(NamedTuple):
@@ -40,40 +42,48 @@ def cross_image_links(tokens: torch.Tensor, image: npt.NDArray[np.int64], codes:
         size: M, number of codes.
         threshold: cosine from which two patches correspond.
     """
-    order = np.argsort(codes.numpy(), kind="stable")
+    order = np.argsort(image, kind="stable")
     tokens, image, sorted_codes = tokens[torch.from_numpy(order)], image[order], codes.numpy()[order]
-    own = {one: np.flatnonzero(image == one) for one in np.unique(image).tolist()}
-    counts = np.zeros((size, size))
-    linked = 0
-    for start in range(0, len(tokens), _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        near = (tokens[rows] @ tokens.T >= threshold).numpy()
-        near[np.arange(len(near)), np.arange(start, start + len(near))] = False
-        linked += _prefer_other_images(near, image[rows], own)
-        row, partner = np.divmod(np.flatnonzero(near), len(tokens))
-        partners = np.bincount(row * size + sorted_codes[partner], minlength=len(near) * size).reshape(-1, size)
-        shares = partners / np.maximum(partners.sum(1, keepdims=True), 1)
-        present, starts = np.unique(sorted_codes[rows], return_index=True)
-        counts[present] += np.add.reduceat(shares, starts, axis=0)  # rows are sorted by code
-    return CrossLinks(counts, linked / max(1, len(tokens)))
+    starts = np.flatnonzero(np.diff(image, prepend=image[:1] - 1))
+    images = np.stack([starts, np.append(starts[1:], len(image))], axis=1) if len(image) else np.zeros((0, 2), dtype=np.int64)
+    partners = _partners_elsewhere(tokens, images, sorted_codes, size, threshold)
+    alone = np.asarray(partners.sum(1) == 0)
+    for start, end in images.tolist():
+        lonely = start + np.flatnonzero(alone[start:end])
+        for rows in np.split(lonely, range(_CHUNK, len(lonely), _CHUNK)):
+            near = (tokens[torch.from_numpy(rows)] @ tokens[start:end].T >= threshold).numpy()
+            near[np.arange(len(rows)), rows - start] = False
+            row, column = np.divmod(np.flatnonzero(near), end - start)
+            partners[rows] = _counted(row, sorted_codes[start + column], len(rows), size)
+    shares = 1 / np.maximum(partners.sum(1), 1)
+    of_code = sparse.csr_matrix((shares, sorted_codes, np.arange(len(image) + 1)), shape=(len(image), size))
+    return CrossLinks(np.asarray(of_code.T @ partners), float((~alone).mean()) if len(image) else 0.0)
 
 
-def _prefer_other_images(near: npt.NDArray[np.bool_], image: npt.NDArray[np.int64], own: Mapping[int, npt.NDArray[np.int64]]) -> int:
-    """Leave each row of ``near`` (m, n) only its partners in other images, where it has any; returns how many rows have.
+def _partners_elsewhere(
+    tokens: torch.Tensor, images: npt.NDArray[np.int64], codes: npt.NDArray[np.int64], size: int, threshold: float
+) -> npt.NDArray[np.int32]:
+    """How many partners of each code (n, M) a patch has in other images; ``images`` (I, 2) are ranges of the patches.
 
-    Only the few columns of a row's own image are touched, since whole masks of other images would cost more than the similarities.
+    Being alike is mutual, so each pair is looked at once, a square of the table at a time.
     """
-    inside: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]] = {}
-    for one in np.unique(image).tolist():
-        rows = np.flatnonzero(image == one)
-        places = np.ix_(rows, own[one])
-        inside[one] = rows, np.asarray(near[places])
-        near[places] = False
-    elsewhere = np.asarray(near.any(1))
-    for one, (rows, block) in inside.items():
-        alone = ~elsewhere[rows]
-        near[np.ix_(rows[alone], own[one])] = block[alone]
-    return int(elsewhere.sum())
+    partners = np.zeros((len(tokens), size), dtype=np.int32)
+    chunks = [(start, min(start + _CHUNK, len(tokens))) for start in range(0, len(tokens), _CHUNK)]
+    for number, (top, bottom) in enumerate(chunks):
+        for left, right in chunks[number:]:
+            near = (tokens[top:bottom] @ tokens[left:right].T >= threshold).numpy()
+            for start, end in images[(images[:, 0] < bottom) & (images[:, 1] > left)].tolist():
+                near[max(start, top) - top : end - top, max(start, left) - left : end - left] = False
+            row, column = np.divmod(np.flatnonzero(near), right - left)
+            partners[top:bottom] += _counted(row, codes[left + column], bottom - top, size)
+            if left > top:
+                partners[left:right] += _counted(column, codes[top + row], right - left, size)
+    return partners
+
+
+def _counted(rows: npt.NDArray[np.int64], codes: npt.NDArray[np.int64], count: int, size: int) -> npt.NDArray[np.int32]:
+    """How often each code occurs in each row: (count, size)."""
+    return np.bincount(rows * size + codes, minlength=count * size).reshape(count, size).astype(np.int32)
 
 
 def adjacent_links(grids: Iterable[npt.NDArray[np.int64]], size: int) -> npt.NDArray[np.float64]:

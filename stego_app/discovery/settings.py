@@ -29,8 +29,8 @@ class DiscoverySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     codes: int = Field(default=512, ge=2)
-    bank: int = Field(default=20_000, ge=2)
-    draws: int = Field(default=5, ge=1)
+    bank: int = Field(default=40_000, ge=2)
+    draws: int = Field(default=3, ge=1)
     miss_rate: float = Field(default=0.05, gt=0, lt=1)
     adjacent_weight: float = Field(default=0.3, ge=0)
     whitening_floor: float = Field(default=0.01, gt=0)
