@@ -1,6 +1,6 @@
 """Which label-free signal tells wrong pixels from right ones: AUROC on CamVid and MSRC, against their labels.
 
-usage: python benchmarks/confidence.py --data FOLDER [--backbone default|FILE] [--seeds 0,1,2] [--cache FOLDER] [--results FOLDER]
+usage: python benchmarks/confidence.py --data FOLDER [--backbone default|FILE] [--seeds 0,1,2] [--resolution SIDE] [--cache FOLDER] [--results FOLDER]
 
 FOLDER holds ``camvid`` and ``msrc_v2``. The default recipe is fitted without labels at the true number of classes, with its
 table of agreement; then each pixel of the scored images gets its class and each signal's value, and labels say whether the
@@ -168,7 +168,8 @@ def fill(setting: Setting, seeds: Sequence[int]) -> None:
 
 def cell(setting: Setting, task: Task, seed: int) -> Path:
     """The file of one run."""
-    return setting.results / f"{setting.backbone.fingerprint}-{task.folder}-{task.score_split or 'all'}-{recipe_fingerprint()}-{_code()}-seed{seed}.json"
+    shown = f"-{setting.resolution}" if setting.resolution else ""
+    return setting.results / f"{setting.backbone.fingerprint}-{task.folder}-{task.score_split or 'all'}-{recipe_fingerprint()}-{_code()}{shown}-seed{seed}.json"
 
 
 def _code() -> str:
@@ -215,6 +216,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("STEGO_DATA"), help="folder of the sets; $STEGO_DATA if not given")
     parser.add_argument("--backbone", default="default", help="'default', a file, or a timm name")
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--resolution", type=int, help="short side that the backbone sees; 336 on CamVid and 224 × 336 on MSRC if not given")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--cache", type=Path, help="folder for features; the user's cache folder if not given")
     parser.add_argument("--results", type=Path, default=Path("runs/confidence"), help="folder for the runs")
@@ -225,7 +227,7 @@ def main() -> None:
     options.results.mkdir(parents=True, exist_ok=True)
     with terminal_progress() as progress:
         backbone = load_backbone(options.backbone)
-        setting = Setting(Path(options.data), options.results, backbone, None, 0, options.cache, options.device, progress)
+        setting = Setting(Path(options.data), options.results, backbone, options.resolution, 0, options.cache, options.device, progress)
         fill(setting, seeds)
     print(f"backbone {options.backbone} ({backbone.fingerprint}); recipe {recipe_fingerprint()}; seeds {options.seeds}\n\n{report(setting, seeds)}")
 
