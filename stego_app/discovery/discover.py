@@ -28,6 +28,8 @@ from stego_app.progress import Progress, silent
 _CALIBRATED_ON = 5_000
 _CHECKABLE = 20
 """Images from which halves of them can check a number of classes on each other."""
+_CHECKED_ON = 20_000
+"""Patches on which a number of classes is checked; more confirm no other."""
 _SPLITS = 4
 _SHARED = 0.5
 """Share of patches with a match in another image under which images have too little in common to check each other."""
@@ -143,8 +145,9 @@ def _count(draws: Sequence[Draw], bank: Bank, linked: float, threshold: float, s
     splits = []
     for number in range(_SPLITS):
         draw = draws[number % len(draws)]
-        first = np.isin(bank.images[draw.rows], random.permutation(numbers)[: len(numbers) // 2])
-        splits.append(Split(draw.links_among(bank, first, threshold), draw.links_among(bank, ~first, threshold), draw.adjacent))
+        rows = draw.rows[:_CHECKED_ON]
+        first = np.isin(bank.images[rows], random.permutation(numbers)[: len(numbers) // 2])
+        splits.append(Split(draw.links_among(bank, rows[first], threshold), draw.links_among(bank, rows[~first], threshold), draw.adjacent))
     choice = choose_classes(splits, settings.adjacent_weight, seed)
     if choice.classes == max(choice.losses):
         notes.append(f"more than {choice.classes} classes may hold; ask for more, or cut the tree finer")

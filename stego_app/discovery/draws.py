@@ -59,9 +59,8 @@ class Draw:
     joint: Matrix
     eigen: Spectrum
 
-    def links_among(self, bank: Bank, chosen: npt.NDArray[np.bool_], threshold: float) -> Matrix:
-        """Correspondences (M, M) among those of ``rows`` that are ``chosen`` (b,)."""
-        rows = self.rows[chosen]
+    def links_among(self, bank: Bank, rows: npt.NDArray[np.int64], threshold: float) -> Matrix:
+        """Correspondences (M, M) among some of ``rows``."""
         return cross_image_links(bank.tokens[rows], bank.images[rows], self.codes[rows], len(self.book), threshold).counts
 
 

@@ -62,3 +62,13 @@ def test_several_splits_are_averaged_and_the_smallest_number_within_one_standard
         if count >= FEWEST_CLASSES and loss <= min(list(together.losses.values())[3:]) + table[:, 3 + table.mean(0)[3:].argmin()].std(ddof=1) / 3**0.5
     ]
     assert together.classes == min(allowed)
+
+
+def test_where_one_more_class_hardly_gains_the_fewer_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Five groups of two halves each, that keep slightly more than the three quarters at which halving a group is worth what it costs.
+    halves = np.kron(np.eye(5), np.kron([[0.76, 0.24], [0.24, 0.76]], np.ones((12, 12))))
+    draws = [np.random.default_rng(seed).poisson(halves * 200).astype(np.float64) for seed in range(6)]
+    splits = [Split(first, second, np.zeros_like(halves)) for first, second in zip(draws[::2], draws[1::2], strict=True)]
+    assert choose_classes(splits, 0.3, seed=0).classes == 5
+    monkeypatch.setattr("stego_app.discovery.class_count.PRICE", 1.0)
+    assert choose_classes(splits, 0.3, seed=0).classes == 10

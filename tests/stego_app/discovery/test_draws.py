@@ -57,7 +57,7 @@ def test_draws_differ_and_each_counts_adjacent_patches_on_its_own_codebook() -> 
         grids = [(metric.project(source.tokens(i)) @ draw.book.T).argmax(1).numpy().reshape(source.grid(i)) for i in range(len(source))]
         np.testing.assert_array_equal(draw.adjacent, adjacent_links(grids, len(draw.book)))
         assert draw.joint.sum() == pytest.approx(1)
-        np.testing.assert_array_equal(draw.links_among(bank, np.ones(len(draw.rows), bool), threshold), draw.cross.counts)
+        np.testing.assert_array_equal(draw.links_among(bank, draw.rows, threshold), draw.cross.counts)
     found, labels = classes_of_medoid(draws, 3, seed=0)
     assert any(found is draw for draw in draws)
     assert set(labels.tolist()) == {0, 1, 2}
