@@ -1,4 +1,4 @@
-"""The fully connected CRF that snaps segments to the edges of an image. No torch here: worker processes start quickly."""
+"""The fully connected CRF that snaps segments to the edges of an image. Torch is loaded for its GPU path alone, so worker processes start quickly."""
 
 from stego_app.crf.engine import available_engines, refine
 from stego_app.crf.pool import CrfPool

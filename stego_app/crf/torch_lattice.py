@@ -18,7 +18,12 @@ from stego_app.crf.lattice import elevate
 
 @dataclass(frozen=True)
 class Bags:
-    """A sparse matrix by rows. ``rows``: (R, n) columns and weights of rows of equal length, or ``ends`` (R + 1,) where one row ends and the next begins."""
+    """A sparse matrix by rows.
+
+    Attributes:
+        columns, weights: (R, n) where all rows have n entries, else (entries,).
+        ends: (R + 1,) where one row ends and the next begins; None for rows of one length.
+    """
 
     columns: torch.Tensor
     weights: torch.Tensor
