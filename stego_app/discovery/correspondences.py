@@ -44,8 +44,8 @@ def cross_image_links(tokens: torch.Tensor, image: npt.NDArray[np.int64], codes:
     """
     order = np.argsort(image, kind="stable")
     tokens, image, sorted_codes = tokens[torch.from_numpy(order)], image[order], codes.numpy()[order]
-    starts = np.flatnonzero(np.diff(image, prepend=image[:1] - 1))
-    images = np.stack([starts, np.append(starts[1:], len(image))], axis=1) if len(image) else np.zeros((0, 2), dtype=np.int64)
+    _, starts, counts = np.unique(image, return_index=True, return_counts=True)
+    images = np.stack([starts, starts + counts], axis=1)
     partners = _partners_elsewhere(tokens, images, sorted_codes, size, threshold)
     alone = np.asarray(partners.sum(1) == 0)
     for start, end in images.tolist():
@@ -57,7 +57,7 @@ def cross_image_links(tokens: torch.Tensor, image: npt.NDArray[np.int64], codes:
             partners[rows] = _counted(row, sorted_codes[start + column], len(rows), size)
     shares = 1 / np.maximum(partners.sum(1), 1)
     of_code = sparse.csr_matrix((shares, sorted_codes, np.arange(len(image) + 1)), shape=(len(image), size))
-    return CrossLinks(np.asarray(of_code.T @ partners), float((~alone).mean()) if len(image) else 0.0)
+    return CrossLinks(np.asarray(of_code.T @ partners), np.count_nonzero(~alone) / max(1, len(image)))
 
 
 def _partners_elsewhere(
