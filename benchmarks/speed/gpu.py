@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.crf import load, rough_probabilities, square
-from benchmarks.speed.crf import CLASSES, SIDE, with_all_classes
+from benchmarks.speed.crf import CLASSES, SIDE, beside_cpp
 from benchmarks.speed.row import Row, race
 from models.backbone import Backbone, BackboneSpec, build_vit
-from stego_app.crf import available_engines, refine
+from stego_app.crf import available_engines
 from stego_app.runtime.torch_tokens import TorchTokens
 
 NO_GPU = "torch sees no GPU"
@@ -48,10 +47,9 @@ def gpu_crf(images: Path | None, rounds: int, device: str = "cuda") -> Row | str
         return "pydensecrf2 is not installed: uv sync --extra crf"
     image = square(load(images, 1)[0], SIDE)
     probabilities = rough_probabilities(image, CLASSES, 6, seed=0)
-    laps = race({"ours": lambda: refine(image, probabilities, engine=f"torch:{device}"), "C++": lambda: with_all_classes(image, probabilities)}, rounds)
-    ours, theirs = (np.asarray(laps[name].result).argmax(0) for name in ("ours", "C++"))
+    laps, equal = beside_cpp(image, probabilities, f"torch:{device}", rounds)
     what = f"one photo at {SIDE}², {CLASSES} classes / pydensecrf2 on a core"
-    return Row("CRF on a GPU", what, laps["ours"].wall, laps["C++"].wall, 5, f"{100 * (ours == theirs).mean():.2f} % equal labels", "wall")
+    return Row("CRF on a GPU", what, laps["ours"].wall, laps["C++"].wall, 5, equal, "wall")
 
 
 def _finished(task: Callable[[], torch.Tensor], device: str) -> Callable[[], None]:
