@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from models.errors import StegoError
+from models.tensor_file import write_tensors
 
 LAYOUT_VERSION = 1
 
@@ -62,7 +62,7 @@ def write_artifact(path: Path, kind: str, tensors: Mapping[str, torch.Tensor], h
     temporary = target.with_name(f".{os.getpid()}-{secrets.token_hex(8)}.stego-part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(contiguous, temporary, metadata={"stego": json.dumps(meta)})
+        write_tensors(temporary, contiguous, {"stego": json.dumps(meta)})
         if target.is_file():
             shutil.copymode(target, temporary)
         os.replace(temporary, target)

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from models.errors import StegoError
+from models.tensor_file import write_tensors
 from stego_app.atomic import output_error, remove_stale_parts, replacing
 
 Floats = npt.NDArray[np.float32]
@@ -68,11 +69,11 @@ class VectorStore:
             return
         rows = list(self._waiting.values())
         path = self.folder / (hashlib.sha256("|".join(self._waiting).encode()).hexdigest()[:24] + _SUFFIX)
-        tensors: dict[str, npt.NDArray[Any]] = {kind: np.stack([getattr(row, kind) for row in rows]) for kind in KINDS}
-        tensors["shape"] = np.array([row.shape for row in rows], np.int64)
+        tensors = {kind: torch.from_numpy(np.stack([getattr(row, kind) for row in rows])) for kind in KINDS}
+        tensors["shape"] = torch.tensor([row.shape for row in rows], dtype=torch.int64)
         try:
             with replacing(path) as part:
-                save_file(tensors, str(part), metadata={"keys": json.dumps([row.key for row in rows])})
+                write_tensors(part, tensors, {"keys": json.dumps([row.key for row in rows])})
         except OSError as error:
             raise output_error(path, error) from error
         except SafetensorError as error:

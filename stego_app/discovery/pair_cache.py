@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from models.backbone import Backbone
 from models.errors import StegoError
+from models.tensor_file import write_tensors
 from stego_app.atomic import remove_stale_parts, replacing
 from stego_app.discovery.crop_pairs import CropPairs, collect_crop_pairs
 from stego_app.features.extract import Precision, device_of, precision_of
@@ -66,7 +67,7 @@ def cached_crop_pairs(
     pairs = collect_crop_pairs(paths, backbone, resolution=resolution, limit=limit, seed=seed, device=device, precision=resolved, read=read, progress=progress)
     try:
         with replacing(path) as part:
-            save_file({"first": pairs.first.half().contiguous(), "second": pairs.second.half().contiguous()}, str(part))
+            write_tensors(part, {"first": pairs.first.half().contiguous(), "second": pairs.second.half().contiguous()})
     except (OSError, SafetensorError) as error:
         raise StegoError(f"{folder}: the cache cannot be written ({error}); free some disk or choose another folder with --cache") from error
     # What a later run reads back is what this one uses: half precision, so that both give the same bits.

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from models.errors import StegoError
+from models.tensor_file import write_tensors
 from stego_app.atomic import replacing
 
 SUFFIX = ".safetensors"
@@ -72,12 +73,12 @@ def write_shard(folder: Path, name: str, blocks: Sequence[Block]) -> Path:
     """
     path = folder / f"{name}{SUFFIX}"
     entries = [[block.key, block.height, block.width] for block in blocks]
-    tensors = {"tokens": np.concatenate([block.tokens for block in blocks]), "pooled": np.stack([block.pooled for block in blocks])}
+    arrays = {"tokens": np.concatenate([block.tokens for block in blocks]), "pooled": np.stack([block.pooled for block in blocks])}
     try:
         with replacing(path) as part:
-            save_file(tensors, str(part), metadata={"entries": json.dumps(entries)})
+            write_tensors(part, {name: torch.from_numpy(array) for name, array in arrays.items()}, {"entries": json.dumps(entries)})
     except (OSError, SafetensorError) as error:
-        megabytes = sum(array.nbytes for array in tensors.values()) / 1e6
+        megabytes = sum(array.nbytes for array in arrays.values()) / 1e6
         raise StegoError(
             f"{folder}: cannot write {megabytes:.0f} MB of the feature cache ({error}); free space or set STEGO_CACHE to another folder"
         ) from error

@@ -280,7 +280,7 @@ def test_a_folder_that_may_only_be_read(client: httpx.Client, folder: Path, monk
 
     before = (folder / "fields.safetensors").read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr("models.artifact.save_file", refuse)
+        patched.setattr("models.tensor_file.save_file", refuse)
         patched.setattr(Path, "unlink", refuse)
         patched.setattr("os.link", refuse)
         answers = [edit(client, "fields", {"op": "ignore", "id": 0}), client.delete("/v1/models/fields")]

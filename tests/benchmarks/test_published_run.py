@@ -12,8 +12,10 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from published_trees import cityscapes_tree, coco_archives, coco_tree, potsdam_tree
 from test_published_protocol import InProcess
 
@@ -24,9 +26,12 @@ from benchmarks.published.recipes import FOLDER
 from models.backbone import Backbone, save_backbone
 from models.backbone_sources import load_backbone
 from models.errors import StegoError
+from models.head import SegmentationHead
 from stego_app import Segmenter
 from stego_app.data import open_dataset
-from stego_app.evaluation import evaluate
+from stego_app.discovery import DiscoverySettings, discover
+from stego_app.discovery.distil_head import distil_head
+from stego_app.evaluation import evaluate, linear_probe
 from stego_app.evaluation.linear_probe import ProbePoints
 from stego_app.features import FeatureCache
 from stego_app.settings import load_settings
@@ -48,8 +53,16 @@ def backbone_file(tiny_backbone: Backbone, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The CRF in this process, since starting others takes longer than the work here, and probes on few pixels."""
+    """The CRF in this process, since starting others takes longer than the work here, and probes on few pixels, not to their optimum; a head of few steps."""
+
+    def short_head(
+        tokens: torch.Tensor, codes: torch.Tensor, vectors: torch.Tensor, settings: DiscoverySettings, *more: Any
+    ) -> tuple[SegmentationHead, list[float]]:
+        return distil_head(tokens, codes, vectors, settings.model_copy(update={"steps": 20, "batch": 128}), *more)
+
+    monkeypatch.setattr(sys.modules[discover.__module__], "distil_head", short_head)
     monkeypatch.setattr(linear, "ProbePoints", partial(ProbePoints, points=1000))
+    monkeypatch.setattr(linear_probe, "fit_linear_probe", partial(linear_probe.fit_linear_probe, iterations=5))
     for place in (evaluate, linear):
         monkeypatch.setattr(place, "CrfPool", InProcess)
 

@@ -106,7 +106,7 @@ def test_failed_write_leaves_the_old_file_and_no_litter(file: Path, monkeypatch:
     def full_disk(*_args: object, **_options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("models.artifact.save_file", full_disk)
+    monkeypatch.setattr("models.tensor_file.save_file", full_disk)
     with pytest.raises(ArtifactError, match="No space left on device") as error:
         write_artifact(file, "backbone", {"a": torch.zeros(3)}, {})
     one_line(error, file)
@@ -121,7 +121,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_litter(file: Path, monk
         save_file(tensors, path, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("models.artifact.save_file", interrupted)
+    monkeypatch.setattr("models.tensor_file.save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_artifact(file, "backbone", {"a": torch.zeros(3)}, {})
     assert file.read_bytes() == before
@@ -130,9 +130,12 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_litter(file: Path, monk
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions and links are those of POSIX")
 def test_permissions_are_those_of_the_user_and_of_the_file_that_was_there(tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    before = os.umask(0o077)
+    path, shared = tmp_path / "model.safetensors", tmp_path / "shared.safetensors"
+    before = os.umask(0o022)
     try:
+        write_artifact(shared, "backbone", TENSORS, {})
+        assert shared.stat().st_mode & 0o777 == 0o644
+        os.umask(0o077)
         write_artifact(path, "backbone", TENSORS, {})
         assert path.stat().st_mode & 0o777 == 0o600
         os.umask(0o022)

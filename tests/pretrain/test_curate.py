@@ -362,7 +362,7 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def full(*_arguments: object, **_more: object) -> None:
         raise SafetensorError("No space left on device (os error 28)")
 
-    monkeypatch.setattr("pretrain.curate.vectors.save_file", full)
+    monkeypatch.setattr("models.tensor_file.save_file", full)
     store = VectorStore(tmp_path)
     store.add(Row("k", *(np.zeros(2, np.float16) for _ in KINDS), shape=(1, 2, 3)))
     with pytest.raises(StegoError, match="cannot write the cache of descriptors"):

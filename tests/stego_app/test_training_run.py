@@ -22,7 +22,7 @@ from stego_app.cli import main
 from stego_app.images import find_images
 from stego_app.segmenter import Segmenter
 
-FAST = ["--set", "discovery.codes=32", "--set", "discovery.steps=20", "--set", "discovery.fine=12"]
+FAST = ["--set", "discovery.codes=32", "--set", "discovery.steps=20", "--set", "discovery.batch=128", "--set", "discovery.fine=12"]
 FAST_STEGO = ["--set", "stego.steps=12", "--set", "stego.batch=4"]
 
 

@@ -167,7 +167,7 @@ def test_no_label_however_bad_changes_or_stops_a_training(
     Image.fromarray(np.zeros((5, 5), np.uint8)).save(labels / "photo0.png")
     (labels / "photo2.png").write_bytes(b"no picture")
     settings: dict[str, Any] = (
-        {"stego": StegoConfig(steps=6, batch=4)} if objective == "stego" else {"discovery": DiscoverySettings(codes=32, steps=20, fine=12)}
+        {"stego": StegoConfig(steps=6, batch=4)} if objective == "stego" else {"discovery": DiscoverySettings(codes=32, steps=20, batch=128, fine=12)}
     )
     common: dict[str, Any] = {
         "data": image_folder,

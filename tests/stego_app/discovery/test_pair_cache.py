@@ -82,11 +82,11 @@ def test_damaged_files_are_collected_anew_and_stale_parts_removed(tiny_backbone:
 
 @pytest.mark.usefixtures("calls")
 def test_a_full_disk_is_one_line_and_leaves_nothing(tiny_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_tensors: Any, path: str) -> None:
+    def full(_tensors: Any, path: str, **_options: Any) -> None:
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pair_cache, "save_file", full)
+    monkeypatch.setattr("models.tensor_file.save_file", full)
     with pytest.raises(StegoError, match=r"cannot be written .*--cache"):
         get(tmp_path, tiny_backbone)
     assert list((tmp_path / "pairs").iterdir()) == []

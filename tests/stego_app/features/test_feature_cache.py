@@ -238,7 +238,7 @@ def test_full_disk_is_one_line_and_leaves_no_damage(image_folder: Path, tiny_bac
         Path(path).write_bytes(b"half a sha")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shards, "save_file", full)
+    monkeypatch.setattr("models.tensor_file.save_file", full)
     with pytest.raises(StegoError, match=r"cannot write \d+ MB of the feature cache .*No space left on device.*STEGO_CACHE") as caught:
         build(images_of(image_folder), tiny_backbone, tmp_path)
     monkeypatch.undo()
