@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from models.errors import StegoError
-from stego_app.clusters import ClusterModel
+from stego_app.clusters import ClusterModel, cut, sum_parts
 from stego_app.discovery import CropPairs, DiscoverySettings, discover
 from stego_app.discovery.codebook import nearest_codes, spherical_kmeans
 from stego_app.discovery.source import image_numbers
@@ -20,7 +20,7 @@ from stego_app.features.reading import five_crops
 from stego_app.insights.advice import FINER
 from stego_app.insights.explain import explain
 from stego_app.insights.measure import measure
-from stego_app.insights.stability import Refit
+from stego_app.insights.stability import Cuts, Refit
 from stego_app.insights.survey import Survey, take_survey
 from stego_app.progress import Progress
 from stego_app.report.explanation import Explanation
@@ -75,15 +75,20 @@ def explain_training(
 
 
 def rediscovery(cache: FeatureCache, pairs: CropPairs, classes: int, settings: DiscoverySettings) -> Refit:
-    """Classes discovered again in closed form, among some of the entries."""
+    """Classes discovered again in closed form, among some of the entries, with every coarser cut of their tree."""
     closed = settings.model_copy(update={"head": "lookup", "draws": 1})
 
-    def refit(entries: Sequence[int], seed: int) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.int64]] | None:
+    def refit(entries: Sequence[int], seed: int) -> Callable[[npt.NDArray[np.float32]], Cuts] | None:
         try:
             model = discover(cache.subset(entries), pairs, classes=classes, seed=seed, settings=closed).model
         except StegoError:  # these entries alone cannot be told apart into so many classes
             return None
-        return lambda tokens: model.class_probabilities(torch.from_numpy(tokens)).argmax(1).numpy()
+
+        def label(tokens: npt.NDArray[np.float32]) -> Cuts:
+            fine = model.fine_probabilities(model.fine_logits(torch.from_numpy(tokens)))
+            return {count: sum_parts(fine, cut(model.merges, count), count).argmax(1).numpy() for count in range(classes, 1, -1)}
+
+        return label
 
     return refit
 
@@ -91,10 +96,10 @@ def rediscovery(cache: FeatureCache, pairs: CropPairs, classes: int, settings: D
 def recluster(cache: FeatureCache, clusters: ClusterModel, classes: int) -> Refit:
     """Classes found again by k-means of the trained codes of some of the entries: training itself would take minutes."""
 
-    def refit(entries: Sequence[int], seed: int) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.int64]]:
+    def refit(entries: Sequence[int], seed: int) -> Callable[[npt.NDArray[np.float32]], Cuts]:
         tokens, _ = cache.subset(entries).sample(_REFIT_TOKENS, seed)
         centroids = spherical_kmeans(clusters.codes(torch.from_numpy(tokens)), classes, np.random.default_rng(seed))
-        return lambda given: nearest_codes(clusters.codes(torch.from_numpy(given)), centroids).numpy()
+        return lambda given: {classes: nearest_codes(clusters.codes(torch.from_numpy(given)), centroids).numpy()}
 
     return refit
 

@@ -9,9 +9,9 @@ import numpy as np
 from stego_app.insights.detail import thin_parts
 from stego_app.insights.duplicates import DUPLICATE, merged_groups
 from stego_app.insights.exemplars import class_spots, pair_spots
-from stego_app.insights.insight import Insight, Section, Spot
+from stego_app.insights.insight import Insight, Section, Spot, listed
 from stego_app.insights.measure import Measurements
-from stego_app.insights.stability import DOUBTFUL, again
+from stego_app.insights.stability import DOUBTFUL, GOOD, POOR, again
 from stego_app.insights.survey import Survey
 
 FEW = 20
@@ -74,12 +74,17 @@ def _fewer_classes(survey: Survey, names: Sequence[str], found: Measurements) ->
         spots = pair_spots(survey, names, pair.first, pair.second, 2)
         yield Insight(text, {"action": "fewer classes", "classes": merged}, spots, short=f"next: fewer classes (--classes {merged}: near-duplicates)")
         return
-    if found.stability is None:
+    if survey.classes not in found.stability:
         return
-    unstable = np.flatnonzero(found.stability < DOUBTFUL)
+    _, overlap, agreement = found.stability[survey.classes]
+    good = [classes for classes, cut in found.stability.items() if cut.agreement >= GOOD]
+    if agreement < POOR and good:
+        yield _stable_cut(survey, names, found, max(good))
+        return
+    unstable = np.flatnonzero(overlap < DOUBTFUL)
     left = survey.classes - len(unstable)
     if len(unstable) > survey.classes / 2 and left >= 2:
-        worst = int(unstable[np.argmin(found.stability[unstable])])
+        worst = int(unstable[np.argmin(overlap[unstable])])
         text = (
             f"Fewer classes (--classes {left}) or more images: {len(unstable)} of {survey.classes} classes do not come back {again(survey.numbers)}, "
             f"for example {names[worst]}."
@@ -90,6 +95,31 @@ def _fewer_classes(survey: Survey, names: Sequence[str], found: Measurements) ->
             class_spots(survey, worst, names[worst]),
             short=f"next: fewer classes (--classes {left}: {len(unstable)} are unstable)",
         )
+
+
+def _stable_cut(survey: Survey, names: Sequence[str], found: Measurements, classes: int) -> Insight:
+    """That a cut of the tree into ``classes`` holds, and what it joins."""
+    coarse = found.stability[classes]
+    counts = np.zeros((classes, survey.classes), dtype=np.int64)
+    np.add.at(counts, (coarse.labels, survey.labels), 1)
+    # A patch's class by its surest fine cluster may be another than by the sum over fine clusters; most patches of a class tell where it goes.
+    goes_to, size = counts.argmax(0), counts.sum(0)
+    groups = [sorted(np.flatnonzero(goes_to == part).tolist(), key=lambda k: -size[k]) for part in range(classes)]
+    joined = sorted((group for group in groups if len(group) > 1), key=lambda group: -size[group].sum())
+    agreement = found.stability[survey.classes].agreement
+    joins = "; ".join(f"{listed([names[k] for k in group])} become one" for group in joined)
+    text = (
+        f"Fewer classes (--classes {classes}, when labelling or when training): {survey.classes} hardly come back {again(survey.numbers)} (agreement "
+        f"{agreement:.2f}, where 1 is the same and 0 is chance), {classes} do ({coarse.agreement:.2f}). {joins}."
+    )
+    first, second = joined[0][:2]
+    values = {"classes": classes, "agreement": coarse.agreement, "agreement_now": agreement, "joined": [[names[k] for k in group] for group in joined]}
+    return Insight(
+        text,
+        {"action": "fewer classes", **values},
+        pair_spots(survey, names, first, second, 2),
+        short=f"next: fewer classes (--classes {classes} come back: agreement {coarse.agreement:.2f}, not {agreement:.2f})",
+    )
 
 
 def _same_thing(survey: Survey, names: Sequence[str], found: Measurements, model: str) -> Iterator[Insight]:

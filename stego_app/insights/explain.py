@@ -9,12 +9,12 @@ import numpy as np
 from stego_app.insights.advice import advice
 from stego_app.insights.duplicates import DUPLICATE, Pair
 from stego_app.insights.exemplars import class_spots, pair_spots
-from stego_app.insights.insight import Insight, Section, Spot
+from stego_app.insights.insight import Insight, Section, Spot, listed
 from stego_app.insights.measure import Measurements
 from stego_app.insights.outliers import FEWEST as FEWEST_FOR_OUTLIERS
 from stego_app.insights.outliers import OUTLYING
 from stego_app.insights.places import GUESSED
-from stego_app.insights.stability import DOUBTFUL, STABLE, again
+from stego_app.insights.stability import DOUBTFUL, GOOD, POOR, STABLE, again
 from stego_app.insights.styles import CONFINED
 from stego_app.insights.survey import Survey
 
@@ -43,11 +43,6 @@ def explain(survey: Survey, names: Sequence[str], found: Measurements, model: st
     ]
 
 
-def listed(words: Sequence[str], most: int = 8) -> str:
-    """Words with commas, the last ones counted where there are many."""
-    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
-
-
 def _stability(survey: Survey, names: Sequence[str], found: Measurements, objective: str) -> Section:
     what = "classes were looked for again" if objective == "auto" else "classes were looked for again among the trained codes"
     how = (
@@ -55,9 +50,9 @@ def _stability(survey: Survey, names: Sequence[str], found: Measurements, object
         f"similar new one: the bar is the share of their patches that both have in common. {STABLE:.0%} or more is "
         f"stable, under {DOUBTFUL:.0%} should not be trusted (Hennig 2007)."
     )
-    if found.stability is None:
+    if survey.classes not in found.stability:
         return Section("stability", "Are the classes stable?", how, [Insight("The classes could not be found again, so nothing is known of their stability.")])
-    values = found.stability
+    values = found.stability[survey.classes].overlap
     where = again(survey.numbers)
     known = [k for k in range(len(names)) if not np.isnan(values[k])]
     stable = [k for k in known if values[k] >= STABLE]
@@ -84,7 +79,18 @@ def _stability(survey: Survey, names: Sequence[str], found: Measurements, object
             f"patches in common with it. Its borders, or the class itself, are a matter of chance."
         )
         insights.append(Insight(sentence, {"class": names[k], "overlap": float(values[k])}, class_spots(survey, k, names[k])))
+    insights.append(_agreement(found))
     return Section("stability", "Are the classes stable?", how, insights, [(names[k], float(values[k])) for k in known], (DOUBTFUL, STABLE))
+
+
+def _agreement(found: Measurements) -> Insight:
+    """How well the division as a whole comes back, at each number of classes that the tree can be cut into."""
+    by_number = {classes: found.stability[classes].agreement for classes in sorted(found.stability)}
+    text = (
+        f"All classes together agree with those that were found again, by their number: {', '.join(f'{k}: {value:.2f}' for k, value in by_number.items())} "
+        f"(adjusted Rand index: 1 is the same, 0 is chance; {GOOD} or more is good, under {POOR} poor, Steinley 2004)."
+    )
+    return Insight(text, {"agreement": {str(k): value for k, value in by_number.items()}})
 
 
 def _duplicates(survey: Survey, names: Sequence[str], found: Measurements) -> Section:

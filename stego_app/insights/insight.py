@@ -63,3 +63,8 @@ def findings_json(sections: Sequence[Section], names: Sequence[str]) -> dict[str
 def short_lines(sections: Sequence[Section]) -> list[str]:
     """The lines for the terminal."""
     return [insight.short for section in sections for insight in section.insights if insight.short]
+
+
+def listed(words: Sequence[str], most: int = 8) -> str:
+    """Words with commas, the last ones counted where there are many."""
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

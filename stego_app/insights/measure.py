@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -12,12 +12,13 @@ import torch
 
 from models.errors import StegoError
 from stego_app.classes import ClassTable
+from stego_app.clusters import cut
 from stego_app.data.dataset import evenly
 from stego_app.insights import outliers, places, styles
 from stego_app.insights.detail import Detail, confirm_detail
 from stego_app.insights.duplicates import Mixed, Pair, closest_pairs, find_mixed
 from stego_app.insights.partners import PARTNERS, class_affinity, linked_share
-from stego_app.insights.stability import Refit, class_stability
+from stego_app.insights.stability import Refit, Stability, class_stability
 from stego_app.insights.survey import Survey
 from stego_app.partners import find_partners
 from stego_app.progress import Progress
@@ -42,9 +43,9 @@ class Links:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What was measured; see the modules of the same names. ``stability`` (K,) is None where no refit could be made."""
+    """What was measured; see the modules of the same names. ``stability``: at each number of classes, K and fewer, that could be found again."""
 
-    stability: npt.NDArray[np.float64] | None
+    stability: Mapping[int, Stability]
     pairs: Sequence[Pair]
     mixed: Sequence[Mixed]
     outliers: Sequence[outliers.Outlier]
@@ -87,7 +88,8 @@ def measure(
     partners = find_partners(tokens, survey.files, PARTNERS)
     pairs = closest_pairs(class_affinity(survey.labels, partners.nearest, survey.classes)) if partners.nearest.size else []
     progress("checking", 1, 3)
-    stability = class_stability(survey.labels, survey.tokens, survey.classes, numbers, refit, seed)
+    coarser = {classes: cut(merges, classes)[survey.leaves] for classes in range(2, survey.classes)}
+    stability = class_stability({survey.classes: survey.labels, **coarser}, survey.tokens, numbers, refit, seed)
     progress("checking", 2, 3)
     looked, detail = _detail(survey, picture, finer)
     progress("checking", 3, 3)

@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from sklearn.metrics import roc_auc_score
 
+from stego_app.insights.advice import advice
 from stego_app.insights.duplicates import DUPLICATE, closest_pairs, merged_groups
 from stego_app.insights.insight import Spot
+from stego_app.insights.measure import Measurements
 from stego_app.insights.outliers import find_outliers, mix_distance, modified_z, partner_similarity
 from stego_app.insights.partners import PARTNERS, class_affinity, linked_share
 from stego_app.insights.places import CELLS, find_places, place_maps
-from stego_app.insights.stability import again, class_stability, matched_overlap, refits
+from stego_app.insights.stability import Stability, again, class_stability, matched_overlap, refits
 from stego_app.insights.styles import Style, find_confined, rank_accuracy, sequences
+from stego_app.insights.survey import Survey
 from stego_app.partners import find_partners
 from stego_app.report.spots import SIDE, spot_picture
 
@@ -122,13 +125,22 @@ def test_stability_tells_a_lasting_class_from_a_chance_one() -> None:
 
     def refit(_entries: object, seed: int):  # type: ignore[no-untyped-def]
         again = np.random.default_rng(seed)
-        return lambda given_tokens: np.where(given_tokens.argmax(1) == 2, 2 + again.integers(0, 2, len(given_tokens)), given_tokens.argmax(1))
 
-    found = class_stability(labels, tokens, 4, np.arange(12), refit, seed=0)
-    assert found is not None
-    assert (found[:2] > 0.9).all()
-    assert (found[2:] < 0.6).all()
-    assert class_stability(labels, tokens, 4, np.arange(12), lambda _entries, _seed: None, seed=0) is None
+        def label(given: np.ndarray) -> dict[int, np.ndarray]:
+            kinds = given.argmax(1)
+            return {4: np.where(kinds == 2, 2 + again.integers(0, 2, len(kinds)), kinds), 3: np.minimum(kinds, 2)}
+
+        return label
+
+    cuts = {4: labels, 3: np.minimum(labels, 2), 2: np.minimum(labels, 1)}
+    found = class_stability(cuts, tokens, np.arange(12), refit, seed=0)
+    assert sorted(found) == [3, 4]  # of two classes the refits know nothing
+    assert (found[4].overlap[:2] > 0.9).all()
+    assert (found[4].overlap[2:] < 0.6).all()
+    assert found[4].agreement < 0.9
+    assert (found[3].overlap > 0.9).all()
+    assert found[3].agreement > 0.99
+    assert class_stability(cuts, tokens, np.arange(12), lambda _entries, _seed: None, seed=0) == {}
 
 
 def test_refits_use_disjoint_halves_of_the_files() -> None:
@@ -192,3 +204,29 @@ def test_a_spot_shows_its_patch_bright_and_the_rest_dimmed() -> None:
     cut = spot_picture(image, Spot(0, "", mask, (8, 12)), (16, 24))
     assert cut.shape == (SIDE, SIDE, 3)
     assert cut[SIDE // 2, SIDE // 2, 0] == 200
+
+
+def _seen(labels: np.ndarray) -> Survey:
+    """Two images of 6 x 6 patches with the class of each patch, all of them kept."""
+    maps = list(labels.reshape(2, 6, 6))
+    owners, flat = np.repeat([0, 1], 36), labels.ravel()
+    tokens = _unit(np.eye(4)[flat] + 0.01)
+    paths = [Path("a.png"), Path("b.png")]
+    sure = [np.ones((6, 6), np.float32)] * 2
+    numbers = np.array([0, 1])
+    return Survey(numbers, paths, numbers, maps, maps, sure, np.ones(2), tokens, tokens, owners, flat, flat, 4)
+
+
+def _measured(stability: dict[int, Stability]) -> Measurements:
+    return Measurements(stability, [], [], [], [], [], None, None, [])
+
+
+@pytest.mark.parametrize(("agreement", "said"), [(0.9, True), (0.7, False)])
+def test_a_cut_of_the_tree_that_comes_back_is_proposed_with_what_it_joins(agreement: float, said: bool) -> None:
+    labels = np.repeat([0, 1, 2, 3], 18)
+    coarse = np.where(labels < 3, 0, 1)
+    stability = {4: Stability(labels, np.array([0.5, 0.5, 0.5, 0.9]), 0.5), 2: Stability(coarse, np.full(2, agreement), agreement)}
+    names = ["wet soil", "dry soil", "stones", "plants"]
+    section = advice(_seen(labels), names, _measured(stability), "m.safetensors", 224)
+    texts = [insight.text for insight in section.insights]
+    assert any("--classes 2" in text and "wet soil, dry soil, stones become one." in text for text in texts) == said
