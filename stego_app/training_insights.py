@@ -74,13 +74,13 @@ def explain_training(
     return Explanation(sections, picture, [(labels.shape[0], labels.shape[1]) for labels in survey.maps], [path.name for path in survey.paths])
 
 
-def rediscovery(cache: FeatureCache, pairs: CropPairs, classes: int, settings: DiscoverySettings) -> Refit:
-    """Classes discovered again in closed form, among some of the entries, with every coarser cut of their tree."""
+def rediscovery(cache: FeatureCache, pairs: CropPairs, classes: int, begun: int, settings: DiscoverySettings) -> Refit:
+    """Classes discovered again in closed form, begun as so many clusters, among some of the entries, with every coarser cut of their tree."""
     closed = settings.model_copy(update={"head": "lookup", "draws": 1})
 
     def refit(entries: Sequence[int], seed: int) -> Callable[[npt.NDArray[np.float32]], Cuts] | None:
         try:
-            model = discover(cache.subset(entries), pairs, classes=classes, seed=seed, settings=closed).model
+            model = discover(cache.subset(entries), pairs, classes=classes, begun=begun, seed=seed, settings=closed).model
         except StegoError:  # these entries alone cannot be told apart into so many classes
             return None
 

@@ -22,24 +22,14 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import StegoError
-from stego_app.discovery.correspondences import pair_distribution
-from stego_app.discovery.spectral import Matrix, Spectrum, cluster_codes, spectral_codes, spectrum
+from stego_app.discovery.halves import Split
+from stego_app.discovery.spectral import Matrix, Spectrum, cluster_codes, spectral_codes
 
-FEWEST_CLASSES = 5
-"""Where the search begins: fewer classes hold better in any set of images, and are a cut of the tree away."""
 MOST_CLASSES = 50
-PRICE = 1.05
-"""Chosen on two labelled sets, between 1, where draws of one set range from 30 to 45 classes, and 1.2, which halves the classes of both."""
+PRICE = 1.15
+"""Chosen on two labelled sets, between 1, where draws of one set range from 35 to 43 classes, and 1.3, which halves the classes of both."""
 UNCHECKED_CLASSES = 8
 """The number used where images cannot check each other."""
-
-
-class Split(NamedTuple):
-    """Images in two halves: ``first`` and ``second`` (M, M), correspondences counted on either; ``adjacent`` (M, M), for the fits alone."""
-
-    first: Matrix
-    second: Matrix
-    adjacent: Matrix
 
 
 class ClassCount(NamedTuple):
@@ -59,33 +49,35 @@ def held_out_loss(labels: npt.NDArray[np.int64], cross: Matrix, price: float = 1
     return float(price * len(share) - 2 * retained.sum())
 
 
-def choose_classes(splits: Sequence[Split], adjacent_weight: float, seed: int) -> ClassCount:
-    """The number of classes from `FEWEST_CLASSES` to `MOST_CLASSES` that held-out images confirm; fewer if no more can be told apart.
+def choose_classes(splits: Sequence[Split], seed: int) -> ClassCount:
+    """The number of classes from 2 to `MOST_CLASSES` that held-out images confirm; fewer if no more can be told apart.
 
     Args:
-        splits: for each split of the images, what was counted on either half; each may have a codebook of its own.
-        adjacent_weight: weight of adjacent patches.
+        splits: for each split of the images, what either half shows; each may have a codebook of its own.
         seed: of the clusterings.
 
     Raises:
         StegoError: the images cannot be told apart into two classes.
     """
-    most = max(2, min(MOST_CLASSES, min(len(split.adjacent) for split in splits) // 8))
-    losses = [_losses(split, adjacent_weight, most, seed) for split in splits]
+    most = max(2, min(MOST_CLASSES, min(len(half.pairs) for split in splits for half in (split.first, split.second)) // 8))
+    losses = [_losses(split, most, seed) for split in splits]
     table = np.array([found[: min(map(len, losses))] for found in losses])
     if not table.size:
         raise StegoError("the images look the same everywhere: no two classes can be told apart")
-    mean, first = table.mean(0), min(FEWEST_CLASSES - 2, table.shape[1] - 1)
-    best = first + int(mean[first:].argmin())
+    mean = table.mean(0)
+    best = int(mean.argmin())
     error = table[:, best].std(ddof=1) / np.sqrt(len(table)) if len(table) > 1 else 0.0
-    chosen = first + int(np.flatnonzero(mean[first:] <= mean[best] + error)[0])
+    chosen = int(np.flatnonzero(mean <= mean[best] + error)[0])
     return ClassCount(chosen + 2, {count: float(loss) for count, loss in enumerate(mean, start=2)})
 
 
-def _losses(split: Split, adjacent_weight: float, most: int, seed: int) -> list[float]:
+def _losses(split: Split, most: int, seed: int) -> list[float]:
     """Held-out loss of 2, 3, … classes, both ways round, as far as codes can be told apart."""
-    fits = [_classes_of(spectrum(pair_distribution(half, split.adjacent, adjacent_weight)), most, seed) for half in (split.first, split.second)]
-    return [held_out_loss(first, split.second, PRICE) + held_out_loss(second, split.first, PRICE) for first, second in zip(*fits, strict=False)]
+    fits = zip(_classes_of(split.first.eigen, most, seed), _classes_of(split.second.eigen, most, seed), strict=False)
+    return [
+        held_out_loss(first[split.first.carry], split.second.cross, PRICE) + held_out_loss(second[split.second.carry], split.first.cross, PRICE)
+        for first, second in fits
+    ]
 
 
 def unchecked_classes(found: Spectrum, seed: int) -> int:

@@ -86,10 +86,11 @@ def _counted(rows: npt.NDArray[np.int64], codes: npt.NDArray[np.int64], count: i
     return np.bincount(rows * size + codes, minlength=count * size).reshape(count, size).astype(np.int32)
 
 
-def adjacent_links(grids: Iterable[npt.NDArray[np.int64]], size: int) -> npt.NDArray[np.float64]:
+def adjacent_links(grids: Iterable[npt.NDArray[np.integer]], size: int) -> npt.NDArray[np.float64]:
     """Count horizontally and vertically adjacent patches: (M, M) float64 from grids (h, w) of codes."""
     counts = np.zeros(size * size, dtype=np.int64)
-    for grid in grids:
+    for narrow in grids:
+        grid = narrow.astype(np.int64)  # the product below outgrows the type that maps of codes are kept in
         for first, second in ((grid[1:], grid[:-1]), (grid[:, 1:], grid[:, :-1])):
             counts += np.bincount((first * size + second).ravel(), minlength=size * size)
     return counts.reshape(size, size).astype(np.float64)

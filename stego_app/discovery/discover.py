@@ -13,11 +13,13 @@ from torch.nn.functional import normalize
 from models.errors import StegoError
 from models.head import LookupHead
 from stego_app.clusters import ClusterModel, Head
-from stego_app.discovery.class_count import Split, choose_classes, unchecked_classes
+from stego_app.discovery.class_count import choose_classes, unchecked_classes
 from stego_app.discovery.codebook import sum_by_code
 from stego_app.discovery.crop_pairs import CropPairs
 from stego_app.discovery.distil_head import distil_head
+from stego_app.discovery.division import choose_begun
 from stego_app.discovery.draws import Bank, Draw, classes_of_medoid, make_draws
+from stego_app.discovery.halves import Split
 from stego_app.discovery.metric import position_whitening, same_point_similarity
 from stego_app.discovery.settings import DiscoverySettings
 from stego_app.discovery.source import TokenSource, image_numbers
@@ -27,9 +29,7 @@ from stego_app.progress import Progress, silent
 
 _CALIBRATED_ON = 5_000
 _CHECKABLE = 20
-"""Images from which halves of them can check a number of classes on each other."""
-_CHECKED_ON = 20_000
-"""Patches on which a number of classes is checked; more confirm no other."""
+"""Images from which halves of them can check a division on each other."""
 _SPLITS = 4
 _SHARED = 0.5
 """Share of patches with a match in another image under which images have too little in common to check each other."""
@@ -46,6 +46,7 @@ class Discovery:
         notes: what could not be known, and what was adapted, in plain words.
         threshold: cosine from which patches of different images counted as corresponding.
         linked: share of patches with a corresponding patch in another image.
+        begun: number of clusters that were joined to the classes; see `division`.
         losses: mean cosine to the target code at each step of the head's training; empty for a lookup.
     """
 
@@ -53,6 +54,7 @@ class Discovery:
     notes: list[str]
     threshold: float
     linked: float
+    begun: int
     losses: list[float] = field(default_factory=list)
 
 
@@ -61,6 +63,7 @@ def discover(
     pairs: CropPairs,
     *,
     classes: int | None = None,
+    begun: int | None = None,
     seed: int = 0,
     settings: DiscoverySettings | None = None,
     progress: Progress = silent,
@@ -74,6 +77,7 @@ def discover(
         source: patch tokens, e.g. a `stego_app.features.FeatureCache`.
         pairs: two views of the same points of these images; see `collect_crop_pairs`.
         classes: K; None lets `class_count.choose_classes` decide.
+        begun: number of clusters to join to the classes; None lets `division.choose_begun` decide.
         seed: of all draws.
         settings: see `DiscoverySettings`.
         progress: called as ``progress(stage, done, total)`` with the stages "classes" and "head".
@@ -100,9 +104,14 @@ def discover(
     if classes is not None and classes > codes:
         raise StegoError(f"classes {classes}: the images hold only {codes} distinct features; ask for at most {codes}")
     linked = _linked(draws, bank, notes)
-    count = _count(draws, bank, linked, threshold, settings, seed, notes) if classes is None else classes
+    splits = _splits(draws, bank, linked, threshold, settings, seed) if classes is None or begun is None else []
+    count = _count(draws, splits, seed, notes) if classes is None else classes
+    if begun is None:
+        begun = choose_begun(splits, count, seed)
+        if begun > count:
+            notes.append(f"the classes are {begun} clusters joined to {count}: halves of the images agree on them so, and not on {count} found at once")
     progress("classes", settings.draws + 1, steps)
-    found, labels = classes_of_medoid(draws, count, seed)
+    found, labels = classes_of_medoid(draws, count, begun, seed)
     eigen = found.eigen
     fine = min(len(found.book), max(settings.fine, count))
     vectors = _code_vectors(eigen, count)
@@ -113,7 +122,7 @@ def discover(
     model = ClusterModel(metric.mean, metric.matrix, head, directions, 1.0, tree.merges, count)
     shown = sampled[:_CALIBRATED_ON]
     model = model.calibrated(torch.from_numpy(shown), torch.from_numpy(tree.leaf_of_code[found.codes.numpy()[: len(shown)]]))
-    return Discovery(model, notes, threshold, linked, losses)
+    return Discovery(model, notes, threshold, linked, begun, losses)
 
 
 def _mean(tokens: npt.NDArray[np.float32]) -> torch.Tensor:
@@ -135,20 +144,22 @@ def _linked(draws: Sequence[Draw], bank: Bank, notes: list[str]) -> float:
     return linked
 
 
-def _count(draws: Sequence[Draw], bank: Bank, linked: float, threshold: float, settings: DiscoverySettings, seed: int, notes: list[str]) -> int:
+def _splits(draws: Sequence[Draw], bank: Bank, linked: float, threshold: float, settings: DiscoverySettings, seed: int) -> list[Split]:
+    """The images in two halves, several times; never where they are too few, or share too little, to check anything on each other."""
     numbers = np.unique(bank.images)
     if len(numbers) < _CHECKABLE or linked < _SHARED:
+        return []
+    random = np.random.default_rng(seed)
+    halves = [random.permutation(numbers)[: len(numbers) // 2] for _ in range(_SPLITS)]
+    return [draws[number % len(draws)].split(bank, half, threshold, settings.adjacent_weight) for number, half in enumerate(halves)]
+
+
+def _count(draws: Sequence[Draw], splits: Sequence[Split], seed: int, notes: list[str]) -> int:
+    if not splits:
         count = unchecked_classes(draws[0].eigen, seed)
         notes.append(f"the images are too few, or share too little, to check a number of classes on each other: {count} were taken; set it if it looks wrong")
         return count
-    random = np.random.default_rng(seed)
-    splits = []
-    for number in range(_SPLITS):
-        draw = draws[number % len(draws)]
-        rows = draw.rows[:_CHECKED_ON]
-        first = np.isin(bank.images[rows], random.permutation(numbers)[: len(numbers) // 2])
-        splits.append(Split(draw.links_among(bank, rows[first], threshold), draw.links_among(bank, rows[~first], threshold), draw.adjacent))
-    choice = choose_classes(splits, settings.adjacent_weight, seed)
+    choice = choose_classes(splits, seed)
     if choice.classes == max(choice.losses):
         notes.append(f"more than {choice.classes} classes may hold; ask for more, or cut the tree finer")
     return choice.classes

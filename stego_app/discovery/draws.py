@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +20,18 @@ from sklearn.metrics import adjusted_rand_score
 from models.errors import StegoError
 from stego_app.discovery.codebook import nearest_codes, spherical_kmeans
 from stego_app.discovery.correspondences import CrossLinks, adjacent_links, cross_image_links, pair_distribution
+from stego_app.discovery.division import divide
+from stego_app.discovery.halves import Half, Split, half_of
 from stego_app.discovery.metric import Metric
 from stego_app.discovery.settings import DiscoverySettings
-from stego_app.discovery.source import TokenSource
-from stego_app.discovery.spectral import Matrix, Spectrum, cluster_codes, spectral_codes, spectrum
+from stego_app.discovery.source import TokenSource, image_numbers
+from stego_app.discovery.spectral import Matrix, Spectrum, spectrum
 
 _TOKENS_PER_CODE = 8
 _COMPARED_ON = 20_000
 """Patches on which partitions are compared."""
+_CHECKED_ON = 20_000
+"""Patches of both halves of the images, on which divisions are checked; more confirm no others."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,13 @@ class Bank:
 
     tokens: torch.Tensor
     images: npt.NDArray[np.int64]
+
+
+class CodeMaps(NamedTuple):
+    """Whole images as maps of codes: ``images`` (i,) the number of each, ``maps`` i of them (h, w) int16."""
+
+    images: npt.NDArray[np.int64]
+    maps: list[npt.NDArray[np.int16]]
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,7 @@ class Draw:
         book: (M, D) unit.
         codes: (n,) code of each patch of the bank.
         cross: correspondences between images.
-        adjacent: (M, M) correspondences of adjacent patches.
+        seen: images in which adjacent patches were counted.
         joint: (M, M) the distribution of positive pairs.
         eigen: its eigenpairs.
     """
@@ -55,13 +67,25 @@ class Draw:
     book: torch.Tensor
     codes: torch.Tensor
     cross: CrossLinks
-    adjacent: Matrix
+    seen: CodeMaps
     joint: Matrix
     eigen: Spectrum
 
-    def links_among(self, bank: Bank, rows: npt.NDArray[np.int64], threshold: float) -> Matrix:
-        """Correspondences (M, M) among some of ``rows``."""
-        return cross_image_links(bank.tokens[rows], bank.images[rows], self.codes[rows], len(self.book), threshold).counts
+    def split(self, bank: Bank, first: npt.NDArray[np.int64], threshold: float, adjacent_weight: float) -> Split:
+        """The images ``first`` and the others, seen through `_CHECKED_ON` patches of this draw."""
+        rows = self.rows[:_CHECKED_ON]
+        inside, maps_inside = np.isin(bank.images[rows], first), np.isin(self.seen.images, first)
+        return Split(
+            self._half(bank, rows[inside], maps_inside, threshold, adjacent_weight),
+            self._half(bank, rows[~inside], ~maps_inside, threshold, adjacent_weight),
+            self.codes[rows].numpy(),
+        )
+
+    def _half(self, bank: Bank, rows: npt.NDArray[np.int64], maps: npt.NDArray[np.bool_], threshold: float, adjacent_weight: float) -> Half:
+        codes, size = self.codes[rows], len(self.book)
+        cross = cross_image_links(bank.tokens[rows], bank.images[rows], codes, size, threshold).counts
+        adjacent = adjacent_links((self.seen.maps[number] for number in np.flatnonzero(maps)), size)
+        return half_of(cross, adjacent, adjacent_weight, np.bincount(codes.numpy(), minlength=size) > 0, self.book)
 
 
 def make_draws(bank: Bank, source: TokenSource, metric: Metric, threshold: float, settings: DiscoverySettings, seed: int) -> Iterator[Draw]:
@@ -72,27 +96,28 @@ def make_draws(bank: Bank, source: TokenSource, metric: Metric, threshold: float
         rows.append(random.permutation(len(bank.tokens))[: settings.bank])
         size = max(2, min(settings.codes, len(bank.tokens) // _TOKENS_PER_CODE))
         books.append(spherical_kmeans(bank.tokens[rows[-1]], size, random))
-    adjacent = _adjacent(source, metric, books, settings.adjacent_images, seed)
-    for drawn, book, beside in zip(rows, books, adjacent, strict=True):
+    seen = _code_maps(source, metric, books, settings.adjacent_images, seed)
+    for drawn, book, images in zip(rows, books, seen, strict=True):
         codes = nearest_codes(bank.tokens, book)
         cross = cross_image_links(bank.tokens[drawn], bank.images[drawn], codes[drawn], len(book), threshold)
-        joint = pair_distribution(cross.counts, beside, settings.adjacent_weight)
-        yield Draw(drawn, book, codes, cross, beside, joint, spectrum(joint))
+        joint = pair_distribution(cross.counts, adjacent_links(images.maps, len(book)), settings.adjacent_weight)
+        yield Draw(drawn, book, codes, cross, images, joint, spectrum(joint))
 
 
-def _adjacent(source: TokenSource, metric: Metric, books: Sequence[torch.Tensor], images: int, seed: int) -> list[Matrix]:
-    """Adjacent pairs on every codebook: each image is read and projected once for all of them."""
+def _code_maps(source: TokenSource, metric: Metric, books: Sequence[torch.Tensor], images: int, seed: int) -> list[CodeMaps]:
+    """The same images as maps of the codes of every codebook: each is read and projected once for all of them."""
     chosen = np.sort(np.random.default_rng(seed).permutation(len(source))[:images])
-    counts = [np.zeros((len(book), len(book))) for book in books]
+    numbers = image_numbers(source)[chosen]
+    found = [CodeMaps(numbers, []) for _ in books]
     for index in chosen.tolist():
         tokens = metric.project(source.tokens(index))
-        for total, book in zip(counts, books, strict=True):
-            total += adjacent_links([nearest_codes(tokens, book).numpy().reshape(source.grid(index))], len(book))
-    return counts
+        for book, code_maps in zip(books, found, strict=True):
+            code_maps.maps.append(nearest_codes(tokens, book).numpy().reshape(source.grid(index)).astype(np.int16))
+    return found
 
 
-def classes_of_medoid(draws: Sequence[Draw], classes: int, seed: int) -> tuple[Draw, npt.NDArray[np.int64]]:
-    """The draw whose ``classes`` the others agree with most, and the class (M,) of each of its codes.
+def classes_of_medoid(draws: Sequence[Draw], classes: int, begun: int, seed: int) -> tuple[Draw, npt.NDArray[np.int64]]:
+    """The draw whose ``classes``, begun as so many clusters, the others agree with most, and the class (M,) of each of its codes.
 
     Raises:
         StegoError: no draw can be told apart into so many classes.
@@ -100,11 +125,11 @@ def classes_of_medoid(draws: Sequence[Draw], classes: int, seed: int) -> tuple[D
     found: list[tuple[Draw, npt.NDArray[np.int64]]] = []
     refused: StegoError | None = None
     for number, draw in enumerate(draws):
-        if classes > len(draw.book):  # draws differ in how many codes they keep
-            refused = StegoError(f"classes {classes}: a draw holds only {len(draw.book)} distinct features")
+        if begun > len(draw.book):  # draws differ in how many codes they keep
+            refused = StegoError(f"classes {begun}: a draw holds only {len(draw.book)} distinct features")
             continue
         try:
-            found.append((draw, cluster_codes(spectral_codes(draw.eigen, classes), draw.eigen.degrees, classes, seed + number)))
+            found.append((draw, divide(draw.eigen, draw.joint, classes, begun, seed + number)))
         except StegoError as error:
             refused = error
     if not found:

@@ -28,7 +28,7 @@ class DiscoverySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    codes: int = Field(default=512, ge=2)
+    codes: int = Field(default=512, ge=2, le=32_767)
     bank: int = Field(default=40_000, ge=2)
     draws: int = Field(default=3, ge=1)
     miss_rate: float = Field(default=0.05, gt=0, lt=1)

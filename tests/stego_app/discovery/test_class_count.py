@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from planted_halves import split_of
 
-from stego_app.discovery.class_count import FEWEST_CLASSES, Split, choose_classes, held_out_loss, unchecked_classes
+from stego_app.discovery.class_count import choose_classes, held_out_loss, unchecked_classes
 from stego_app.discovery.spectral import Matrix, spectrum
 
 
@@ -14,10 +15,10 @@ def grouped(groups: int, each: int, seed: int, within: float = 1.0, between: flo
     return random.poisson(rate * 40).astype(np.float64)
 
 
-@pytest.mark.parametrize("groups", [5, 6, 9])
+@pytest.mark.parametrize("groups", [2, 3, 6, 9])
 def test_finds_the_number_of_planted_groups(groups: int) -> None:
     size = groups * 12
-    choice = choose_classes([Split(grouped(groups, 12, seed), grouped(groups, 12, seed + 1), np.zeros((size, size))) for seed in (0, 2)], 0.3, seed=0)
+    choice = choose_classes([split_of(grouped(groups, 12, seed), grouped(groups, 12, seed + 1)) for seed in (0, 2)], seed=0)
     assert choice.classes == groups
     assert set(choice.losses) == set(range(2, size // 8 + 1))
 
@@ -39,27 +40,18 @@ def test_a_class_that_held_out_images_do_not_show_costs_one() -> None:
     assert held_out_loss(np.array([0, 1, 2, 2]), counts) == pytest.approx(3 - 2 * 2)
 
 
-def test_the_search_starts_at_the_fewest_classes() -> None:
-    choice = choose_classes([Split(grouped(2, 30, 0), grouped(2, 30, 1), np.zeros((60, 60)))], 0.3, seed=0)
-    assert choice.losses[2] == min(choice.losses.values())
-    assert choice.classes >= FEWEST_CLASSES
-
-
 @pytest.mark.parametrize(("joint", "expected"), [(np.eye(3), 3), (np.kron(np.eye(12), np.ones((4, 4))), 8)])
 def test_unchecked_number_is_fixed_or_as_many_as_there_are(joint: Matrix, expected: int) -> None:
     assert unchecked_classes(spectrum(joint / joint.sum() + 1e-9), seed=0) == expected
 
 
 def test_several_splits_are_averaged_and_the_smallest_number_within_one_standard_error_is_taken() -> None:
-    none = np.zeros((84, 84))
-    splits = [Split(grouped(7, 12, seed, between=0.3), grouped(7, 12, seed + 1, between=0.3), none) for seed in (0, 2, 4)]
-    together = choose_classes(splits, 0.3, seed=0)
-    table = np.array([list(choose_classes([split], 0.3, seed=0).losses.values()) for split in splits])
+    splits = [split_of(grouped(7, 12, seed, between=0.3), grouped(7, 12, seed + 1, between=0.3)) for seed in (0, 2, 4)]
+    together = choose_classes(splits, seed=0)
+    table = np.array([list(choose_classes([split], seed=0).losses.values()) for split in splits])
     np.testing.assert_allclose(list(together.losses.values()), table.mean(0))
     allowed = [
-        count
-        for count, loss in together.losses.items()
-        if count >= FEWEST_CLASSES and loss <= min(list(together.losses.values())[3:]) + table[:, 3 + table.mean(0)[3:].argmin()].std(ddof=1) / 3**0.5
+        count for count, loss in together.losses.items() if loss <= min(together.losses.values()) + table[:, table.mean(0).argmin()].std(ddof=1) / 3**0.5
     ]
     assert together.classes == min(allowed)
 
@@ -68,7 +60,7 @@ def test_where_one_more_class_hardly_gains_the_fewer_are_taken(monkeypatch: pyte
     # Five groups of two halves each, that keep slightly more than the three quarters at which halving a group is worth what it costs.
     halves = np.kron(np.eye(5), np.kron([[0.76, 0.24], [0.24, 0.76]], np.ones((12, 12))))
     draws = [np.random.default_rng(seed).poisson(halves * 200).astype(np.float64) for seed in range(6)]
-    splits = [Split(first, second, np.zeros_like(halves)) for first, second in zip(draws[::2], draws[1::2], strict=True)]
-    assert choose_classes(splits, 0.3, seed=0).classes == 5
+    splits = [split_of(first, second) for first, second in zip(draws[::2], draws[1::2], strict=True)]
+    assert choose_classes(splits, seed=0).classes == 5
     monkeypatch.setattr("stego_app.discovery.class_count.PRICE", 1.0)
-    assert choose_classes(splits, 0.3, seed=0).classes == 10
+    assert choose_classes(splits, seed=0).classes == 10

@@ -12,7 +12,7 @@ from planted_tokens import planted
 
 from models.errors import StegoError
 from stego_app.discovery import DiscoverySettings
-from stego_app.discovery.correspondences import adjacent_links
+from stego_app.discovery.correspondences import adjacent_links, cross_image_links, pair_distribution
 from stego_app.discovery.draws import Bank, Draw, classes_of_medoid, make_draws, medoid
 from stego_app.discovery.metric import position_whitening, same_point_similarity
 
@@ -55,19 +55,37 @@ def test_draws_differ_and_each_counts_adjacent_patches_on_its_own_codebook() -> 
     assert not torch.equal(draws[0].book, draws[1].book)
     for draw in draws:
         grids = [(metric.project(source.tokens(i)) @ draw.book.T).argmax(1).numpy().reshape(source.grid(i)) for i in range(len(source))]
-        np.testing.assert_array_equal(draw.adjacent, adjacent_links(grids, len(draw.book)))
+        np.testing.assert_array_equal(np.stack(draw.seen.maps), np.stack(grids))
+        np.testing.assert_allclose(draw.joint, pair_distribution(draw.cross.counts, adjacent_links(grids, len(draw.book)), SMALL.adjacent_weight))
         assert draw.joint.sum() == pytest.approx(1)
-        np.testing.assert_array_equal(draw.links_among(bank, draw.rows, threshold), draw.cross.counts)
-    found, labels = classes_of_medoid(draws, 3, seed=0)
+    found, labels = classes_of_medoid(draws, 3, 3, seed=0)
     assert any(found is draw for draw in draws)
     assert set(labels.tolist()) == {0, 1, 2}
     with pytest.raises(StegoError, match="classes 32"):
-        classes_of_medoid([_flat(draw) for draw in draws], 32, seed=0)
-    assert classes_of_medoid([_flat(draws[0]), draws[1]], 3, seed=0)[0] is draws[1]
+        classes_of_medoid([_flat(draw) for draw in draws], 32, 32, seed=0)
+    assert classes_of_medoid([_flat(draws[0]), draws[1]], 3, 3, seed=0)[0] is draws[1]
     few = replace(draws[0], book=draws[0].book[:2])
-    assert classes_of_medoid([few, draws[1]], 3, seed=0)[0] is draws[1]
+    assert classes_of_medoid([few, draws[1]], 3, 3, seed=0)[0] is draws[1]
     with pytest.raises(StegoError, match="classes 3: a draw holds only 2 distinct features"):
-        classes_of_medoid([few], 3, seed=0)
+        classes_of_medoid([few], 3, 3, seed=0)
+
+
+def test_a_split_counts_each_half_apart() -> None:
+    source, _, pairs = planted(images=6, classes=3)
+    sampled, entries = source.sample(1500, 0)
+    mean = torch.nn.functional.normalize(torch.from_numpy(sampled), dim=1).mean(0)
+    metric = position_whitening(pairs, mean)
+    bank = Bank(metric.project(sampled), entries)
+    [draw] = make_draws(bank, source, metric, 0.5, SMALL.model_copy(update={"draws": 1}), seed=0)
+    split = draw.split(bank, np.array([0, 2, 4]), 0.5, 0.3)
+    for half, images in ((split.first, [0, 2, 4]), (split.second, [1, 3, 5])):
+        rows = draw.rows[np.isin(entries[draw.rows], images)]
+        expected = cross_image_links(bank.tokens[rows], entries[rows], draw.codes[rows], len(draw.book), 0.5).counts
+        np.testing.assert_array_equal(half.cross, expected)
+        shown = np.unique(draw.codes[rows])
+        adjacent = adjacent_links([draw.seen.maps[number] for number in images], len(draw.book))
+        np.testing.assert_allclose(half.pairs, pair_distribution(expected[np.ix_(shown, shown)], adjacent[np.ix_(shown, shown)], 0.3))
+    np.testing.assert_array_equal(split.codes, draw.codes[draw.rows].numpy())
 
 
 def _flat(draw: Draw) -> Draw:
