@@ -27,7 +27,7 @@ from stego_app.discovery.spectral import Matrix, Spectrum, cluster_codes, spectr
 
 MOST_CLASSES = 50
 PRICE = 1.15
-"""Chosen on two labelled sets, between 1, where draws of one set range from 35 to 43 classes, and 1.3, which halves the classes of both."""
+"""Chosen on two labelled sets, between 1, where twice as many classes as one of them has would be found, and 1.3, where half of the other."""
 UNCHECKED_CLASSES = 8
 """The number used where images cannot check each other."""
 
