@@ -114,8 +114,8 @@ def discover(
     found, labels = classes_of_medoid(draws, count, begun, seed)
     eigen = found.eigen
     fine = min(len(found.book), max(settings.fine, count))
-    vectors = _code_vectors(eigen, count)
-    tree = build_tree(spectral_codes(eigen, _finer(eigen, count)), found.joint, labels, fine)
+    vectors = _code_vectors(eigen, begun)
+    tree = build_tree(spectral_codes(eigen, _finer(eigen, begun)), found.joint, labels, fine)
     directions = _directions(vectors, eigen.degrees, tree.leaf_of_code, fine)
     progress("classes", steps, steps)
     head, losses = _head(bank, found, torch.from_numpy(vectors).float(), settings, seed, progress)
@@ -165,14 +165,14 @@ def _count(draws: Sequence[Draw], splits: Sequence[Split], seed: int, notes: lis
     return choice.classes
 
 
-def _code_vectors(eigen: Spectrum, classes: int) -> Matrix:
-    """What the head learns: unit vectors (M, E) whose first half tells classes apart, the second also what is inside them."""
-    return np.concatenate([spectral_codes(eigen, classes), spectral_codes(eigen, _finer(eigen, classes))], axis=1) / 2**0.5
+def _code_vectors(eigen: Spectrum, begun: int) -> Matrix:
+    """What the head learns: unit vectors (M, E) whose first half tells the clusters apart that classes are made of, the second also what is inside them."""
+    return np.concatenate([spectral_codes(eigen, begun), spectral_codes(eigen, _finer(eigen, begun))], axis=1) / 2**0.5
 
 
-def _finer(eigen: Spectrum, classes: int) -> int:
-    """Dimensions in which fine clusters are told apart; beyond about twice the classes eigenvectors are mostly noise."""
-    return min(len(eigen.values), 2 * classes)
+def _finer(eigen: Spectrum, begun: int) -> int:
+    """Dimensions in which fine clusters are told apart; beyond about twice the clusters that classes are made of eigenvectors are mostly noise."""
+    return min(len(eigen.values), 2 * begun)
 
 
 def _directions(vectors: Matrix, degrees: Matrix, leaf_of_code: npt.NDArray[np.int64], fine: int) -> torch.Tensor:
