@@ -89,7 +89,7 @@ def find_collapse(shares: npt.NDArray[np.float64], features: npt.NDArray[np.floa
     empty = int((shares < EMPTY_SHARE).sum())
     findings: list[Finding] = []
     if count > 1 and largest > LARGEST_SHARE:
-        what = f"one class covers {largest:.0%} of all patches: nearly everything was pulled together"
+        what = f"one class covers {largest:.0%} of all patches: unless most of what the images show is one thing, too much was pulled together"
         findings.append(Finding("largest", largest, f"{what}; {remedy}"))
     if similarity > CODE_SIMILARITY:
         what = f"the codes of any two patches are nearly the same (mean cosine {similarity:.2f}), so that little tells classes apart"
