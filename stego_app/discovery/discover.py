@@ -106,10 +106,7 @@ def discover(
     linked = _linked(draws, bank, notes)
     splits = _splits(draws, bank, linked, threshold, settings, seed) if classes is None or begun is None else []
     count = _count(draws, splits, seed, notes) if classes is None else classes
-    if begun is None:
-        begun = choose_begun(splits, count, seed)
-        if begun > count:
-            notes.append(f"the classes are {begun} clusters joined to {count}: halves of the images agree on them so, and not on {count} found at once")
+    begun = _begun(splits, count, seed, notes) if begun is None else begun
     progress("classes", settings.draws + 1, steps)
     found, labels = classes_of_medoid(draws, count, begun, seed)
     eigen = found.eigen
@@ -163,6 +160,13 @@ def _count(draws: Sequence[Draw], splits: Sequence[Split], seed: int, notes: lis
     if choice.classes == max(choice.losses):
         notes.append(f"more than {choice.classes} classes may hold; ask for more, or cut the tree finer")
     return choice.classes
+
+
+def _begun(splits: Sequence[Split], count: int, seed: int, notes: list[str]) -> int:
+    begun = choose_begun(splits, count, seed)
+    if begun > count:
+        notes.append(f"the classes are {begun} clusters joined to {count}: halves of the images agree on them so, and not on {count} found at once")
+    return begun
 
 
 def _code_vectors(eigen: Spectrum, begun: int) -> Matrix:
