@@ -59,7 +59,7 @@ def choose_classes(splits: Sequence[Split], seed: int) -> ClassCount:
     Raises:
         StegoError: the images cannot be told apart into two classes.
     """
-    most = max(2, min(MOST_CLASSES, min(len(half.pairs) for split in splits for half in (split.first, split.second)) // 8))
+    most = max(2, min(MOST_CLASSES, min(split.shown for split in splits) // 8))
     losses = [_losses(split, most, seed) for split in splits]
     table = np.array([found[: min(map(len, losses))] for found in losses])
     if not table.size:

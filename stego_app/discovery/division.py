@@ -17,9 +17,9 @@ from sklearn.metrics import adjusted_rand_score
 
 from models.errors import StegoError
 from stego_app.clusters import cut
-from stego_app.discovery.halves import Labels, Split
+from stego_app.discovery.halves import Split
 from stego_app.discovery.spectral import Matrix, Spectrum, cluster_codes, spectral_codes
-from stego_app.discovery.tree import merge_order
+from stego_app.discovery.tree import Labels, merge_order
 
 CLEARLY = 0.1
 """Agreement that another number of clusters must gain. Below it lie differences between splits of one set that mean nothing for the classes."""
@@ -63,7 +63,7 @@ def _agreement(splits: Sequence[Split], classes: int, begun: int, seed: int) -> 
     """Mean adjusted Rand index of the divisions of either half; None where a half cannot be told apart into so many clusters."""
     found = []
     for split in splits:
-        if begun > min(len(split.first.pairs), len(split.second.pairs)):
+        if begun > split.shown:
             return None
         try:
             first, second = (divide(half.eigen, half.pairs, classes, begun, seed)[half.carry][split.codes] for half in (split.first, split.second))

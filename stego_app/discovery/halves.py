@@ -15,8 +15,7 @@ import torch
 
 from stego_app.discovery.correspondences import pair_distribution
 from stego_app.discovery.spectral import Matrix, Spectrum, spectrum
-
-Labels = npt.NDArray[np.int64]
+from stego_app.discovery.tree import Labels
 
 
 class Half(NamedTuple):
@@ -38,6 +37,11 @@ class Split(NamedTuple):
     first: Half
     second: Half
     codes: Labels
+
+    @property
+    def shown(self) -> int:
+        """How many codes the half that shows fewer of them does."""
+        return min(len(self.first.pairs), len(self.second.pairs))
 
 
 def half_of(cross: Matrix, adjacent: Matrix, adjacent_weight: float, shown: npt.NDArray[np.bool_], book: torch.Tensor) -> Half:

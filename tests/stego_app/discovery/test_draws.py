@@ -14,7 +14,8 @@ from models.errors import StegoError
 from stego_app.discovery import DiscoverySettings
 from stego_app.discovery.correspondences import adjacent_links, cross_image_links, pair_distribution
 from stego_app.discovery.draws import Bank, Draw, classes_of_medoid, make_draws, medoid
-from stego_app.discovery.metric import position_whitening, same_point_similarity
+from stego_app.discovery.metric import Metric, position_whitening, same_point_similarity
+from stego_app.discovery.source import TokenSource
 
 SMALL = DiscoverySettings(codes=32, bank=600, draws=3)
 
@@ -43,13 +44,17 @@ def test_two_alike_outvote_a_stray_whatever_their_numbers() -> None:
     assert medoid([stray, alike, 1 - alike]) == 1
 
 
-def test_draws_differ_and_each_counts_adjacent_patches_on_its_own_codebook() -> None:
+def planted_bank() -> tuple[TokenSource, Metric, Bank, float]:
+    """Six images of three planted classes, their metric, 1,500 of their patches, and the cosine from which these correspond."""
     source, _, pairs = planted(images=6, classes=3)
     sampled, entries = source.sample(1500, 0)
     mean = torch.nn.functional.normalize(torch.from_numpy(sampled), dim=1).mean(0)
     metric = position_whitening(pairs, mean)
-    bank = Bank(metric.project(sampled), entries)
-    threshold = same_point_similarity(pairs, mean, 0.01, 0.05)
+    return source, metric, Bank(metric.project(sampled), entries), same_point_similarity(pairs, mean, 0.01, 0.05)
+
+
+def test_draws_differ_and_each_counts_adjacent_patches_on_its_own_codebook() -> None:
+    source, metric, bank, threshold = planted_bank()
     draws = list(make_draws(bank, source, metric, threshold, SMALL, seed=0))
     assert len(draws) == 3
     assert not torch.equal(draws[0].book, draws[1].book)
@@ -71,16 +76,12 @@ def test_draws_differ_and_each_counts_adjacent_patches_on_its_own_codebook() -> 
 
 
 def test_a_split_counts_each_half_apart() -> None:
-    source, _, pairs = planted(images=6, classes=3)
-    sampled, entries = source.sample(1500, 0)
-    mean = torch.nn.functional.normalize(torch.from_numpy(sampled), dim=1).mean(0)
-    metric = position_whitening(pairs, mean)
-    bank = Bank(metric.project(sampled), entries)
-    [draw] = make_draws(bank, source, metric, 0.5, SMALL.model_copy(update={"draws": 1}), seed=0)
-    split = draw.split(bank, np.array([0, 2, 4]), 0.5, 0.3)
+    source, metric, bank, threshold = planted_bank()
+    [draw] = make_draws(bank, source, metric, threshold, SMALL.model_copy(update={"draws": 1}), seed=0)
+    split = draw.split(bank, np.array([0, 2, 4]), threshold, 0.3)
     for half, images in ((split.first, [0, 2, 4]), (split.second, [1, 3, 5])):
-        rows = draw.rows[np.isin(entries[draw.rows], images)]
-        expected = cross_image_links(bank.tokens[rows], entries[rows], draw.codes[rows], len(draw.book), 0.5).counts
+        rows = draw.rows[np.isin(bank.images[draw.rows], images)]
+        expected = cross_image_links(bank.tokens[rows], bank.images[rows], draw.codes[rows], len(draw.book), threshold).counts
         np.testing.assert_array_equal(half.cross, expected)
         shown = np.unique(draw.codes[rows])
         adjacent = adjacent_links([draw.seen.maps[number] for number in images], len(draw.book))
