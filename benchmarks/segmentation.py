@@ -1,6 +1,6 @@
 """Unsupervised segmentation against labels: k-means, STEGO, PriMaPs-EM, CAUSE, the default recipe, and the supervised ceiling.
 
-usage: python benchmarks/segmentation.py --data FOLDER [--backbone default|FILE] [--seeds 0,1,2] [--crf] [--plot FILE] [--variants all|NAMES]
+usage: python benchmarks/segmentation.py --data FOLDER [--backbone default|FILE] [--seeds 0,1,2] [--crf] [--plot FILE] [--variants all|NAMES] [--folders NAMES]
 
 FOLDER holds ``camvid`` and ``msrc_v2`` and, if they are there, ``cocostuff27``, ``cityscapes27`` and ``potsdam3`` in their
 published layouts. Prints a markdown table of mIoU ± standard deviation over seeds / accuracy, in %. K is the true number of
@@ -11,7 +11,8 @@ others are fitted to without, and on every other image where that split is the s
 Each cell is kept as a JSON file in the results folder, so that an interrupted run goes on where it stopped, and a finished
 one only prints. Cells of the default carry a fingerprint of its code, those of the peers one of their settings.
 
-With ``--variants`` the columns are variants of the shared sets (see ``benchmarks/bench/variants.py``) instead.
+With ``--variants`` the columns are variants of the shared sets (see ``benchmarks/bench/variants.py``) instead, with
+``--folders`` other labelled folders below FOLDER: the methods compared on your own images.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from benchmarks.bench.methods import METHODS
 from benchmarks.bench.plot import plot
 from benchmarks.bench.recipe import recipe_fingerprint
 from benchmarks.bench.table import columns_of, summaries, table
-from benchmarks.bench.tasks import PUBLISHED, SHARED, Task, present, variant_tasks
+from benchmarks.bench.tasks import PUBLISHED, SHARED, Task, own_tasks, present, variant_tasks
 from benchmarks.bench.variants import VARIANTS
 from models.backbone_sources import load_backbone
 from models.errors import StegoError
@@ -69,6 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--methods", help=f"some of {', '.join(METHODS.values())}, with commas; all if not given")
     parser.add_argument("--tasks", help=f"some of {', '.join(dict.fromkeys(task.folder for task in SHARED + PUBLISHED))}, with commas; all if not given")
     parser.add_argument("--variants", help=f"variants of the shared sets as columns instead: all, or some of {', '.join(VARIANTS)}, with commas")
+    parser.add_argument("--folders", help="other labelled folders below --data as columns instead, with commas, each fitted and scored on all its images")
     parser.add_argument("--crf", action="store_true", help="columns with CRF beside")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--cache", type=Path, help="folder for features; the user's cache folder if not given")
@@ -87,6 +89,8 @@ def _tasks(options: argparse.Namespace) -> tuple[list[Task], list[str]]:
     if options.variants:
         names = list(VARIANTS) if options.variants == "all" else _listed("--variants", options.variants, list(VARIANTS))
         return variant_tasks(names), []
+    if options.folders:
+        return own_tasks(options.folders.split(","), options.data), []
     known = [*SHARED, *PUBLISHED]
     folders = _listed("--tasks", options.tasks, [task.folder for task in known])
     tasks, absent = present([task for task in known if task.folder in folders], options.data)

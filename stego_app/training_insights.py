@@ -14,6 +14,7 @@ from models.errors import StegoError
 from stego_app.clusters import ClusterModel, cut, sum_parts
 from stego_app.discovery import CropPairs, DiscoverySettings, discover
 from stego_app.discovery.codebook import nearest_codes, spherical_kmeans
+from stego_app.discovery.division import Way
 from stego_app.discovery.source import image_numbers
 from stego_app.features import FeatureCache
 from stego_app.features.reading import five_crops
@@ -74,13 +75,13 @@ def explain_training(
     return Explanation(sections, picture, [(labels.shape[0], labels.shape[1]) for labels in survey.maps], [path.name for path in survey.paths])
 
 
-def rediscovery(cache: FeatureCache, pairs: CropPairs, classes: int, begun: int, settings: DiscoverySettings) -> Refit:
-    """Classes discovered again in closed form, begun as so many clusters, among some of the entries, with every coarser cut of their tree."""
+def rediscovery(cache: FeatureCache, pairs: CropPairs, classes: int, way: Way, settings: DiscoverySettings) -> Refit:
+    """Classes discovered again in closed form, in the same ``way``, among some of the entries, with every coarser cut of their tree."""
     closed = settings.model_copy(update={"head": "lookup", "draws": 1})
 
     def refit(entries: Sequence[int], seed: int) -> Callable[[npt.NDArray[np.float32]], Cuts] | None:
         try:
-            model = discover(cache.subset(entries), pairs, classes=classes, begun=begun, seed=seed, settings=closed).model
+            model = discover(cache.subset(entries), pairs, classes=classes, way=way, seed=seed, settings=closed).model
         except StegoError:  # these entries alone cannot be told apart into so many classes
             return None
 

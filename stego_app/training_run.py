@@ -239,7 +239,7 @@ def _discovered(config: TrainConfig, dataset: Dataset, cache: FeatureCache, back
     classes = None if config.classes == "auto" else config.classes
     discovery = discover(cache, pairs, classes=classes, seed=config.seed, settings=config.discovery, progress=progress)
     losses = {"cosine to the target code": discovery.losses} if discovery.losses else {}
-    refit = rediscovery(cache, pairs, discovery.model.classes, discovery.begun, config.discovery)
+    refit = rediscovery(cache, pairs, discovery.model.classes, discovery.way, config.discovery)
     return _Found(discovery.model, refit, discovery.notes, losses, threshold=discovery.threshold)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench.variants import VARIANTS
+from models.errors import StegoError
 from stego_app.features import Resolution
 
 
@@ -47,6 +48,21 @@ PUBLISHED = (
 def variant_tasks(names: list[str]) -> list[Task]:
     """Tasks of the variants ``names``: each is fitted and scored on all its images."""
     return [Task(VARIANTS[name].title, name, None, None, VARIANTS[name].size, variant=True) for name in names]
+
+
+OWN_SIZE = 224
+"""Short side at which the backbone sees folders that are not listed above: what `stego train` takes."""
+
+
+def own_tasks(folders: list[str], data: Path) -> list[Task]:
+    """Tasks of other labelled folders below ``data``, in any layout that the program reads: each is fitted and scored on all its images.
+
+    Raises:
+        StegoError: a folder that is not there.
+    """
+    if absent := [folder for folder in folders if not (data / folder).is_dir()]:
+        raise StegoError(f"--folders {absent[0]!r}: expected a folder of images with labels below {data}")
+    return [Task(folder, folder, None, None, OWN_SIZE) for folder in folders]
 
 
 def present(tasks: list[Task], data: Path) -> tuple[list[Task], list[str]]:

@@ -73,7 +73,7 @@ def choose_classes(splits: Sequence[Split], seed: int) -> ClassCount:
 
 def _losses(split: Split, most: int, seed: int) -> list[float]:
     """Held-out loss of 2, 3, … classes, both ways round, as far as codes can be told apart."""
-    fits = zip(_classes_of(split.first.eigen, most, seed), _classes_of(split.second.eigen, most, seed), strict=False)
+    fits = zip(_classes_of(split.first.pairs.eigen(), most, seed), _classes_of(split.second.pairs.eigen(), most, seed), strict=False)
     return [
         held_out_loss(first[split.first.carry], split.second.cross, PRICE) + held_out_loss(second[split.second.carry], split.first.cross, PRICE)
         for first, second in fits

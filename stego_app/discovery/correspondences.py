@@ -96,6 +96,20 @@ def adjacent_links(grids: Iterable[npt.NDArray[np.integer]], size: int) -> npt.N
     return counts.reshape(size, size).astype(np.float64)
 
 
+def same_image_pairs(grids: Iterable[npt.NDArray[np.integer]], size: int) -> npt.NDArray[np.float64]:
+    """The distribution (M, M) of two different patches of one image, each image counting alike; zero where no image has two."""
+    shares = [np.zeros(size)]
+    own = np.zeros(size)
+    for grid in grids:
+        if grid.size > 1:
+            counts = np.bincount(grid.ravel().astype(np.int64), minlength=size)
+            shares.append(counts / np.sqrt(grid.size * (grid.size - 1.0)))
+            own += counts / (grid.size * (grid.size - 1.0))
+    table = np.stack(shares)
+    pairs = table.T @ table - np.diag(own)  # less each patch with itself
+    return np.asarray(pairs / max(1, len(table) - 1))
+
+
 def pair_distribution(cross: npt.NDArray[np.float64], adjacent: npt.NDArray[np.float64], adjacent_weight: float) -> npt.NDArray[np.float64]:
     """The distribution (M, M) of positive pairs of codes: symmetric, positive, sums to 1."""
     size = len(cross)

@@ -17,9 +17,10 @@ from stego_app.discovery.class_count import choose_classes, unchecked_classes
 from stego_app.discovery.codebook import sum_by_code
 from stego_app.discovery.crop_pairs import CropPairs
 from stego_app.discovery.distil_head import distil_head
-from stego_app.discovery.division import choose_begun
+from stego_app.discovery.division import Way, choose_way
 from stego_app.discovery.draws import Bank, Draw, classes_of_medoid, make_draws
 from stego_app.discovery.halves import Split
+from stego_app.discovery.image_weight import STRONG_IMAGE_WEIGHT, choose_image_weight
 from stego_app.discovery.metric import position_whitening, same_point_similarity
 from stego_app.discovery.settings import DiscoverySettings
 from stego_app.discovery.source import TokenSource, image_numbers
@@ -46,7 +47,7 @@ class Discovery:
         notes: what could not be known, and what was adapted, in plain words.
         threshold: cosine from which patches of different images counted as corresponding.
         linked: share of patches with a corresponding patch in another image.
-        begun: number of clusters that were joined to the classes; see `division`.
+        way: how the classes were found; see `division`.
         losses: mean cosine to the target code at each step of the head's training; empty for a lookup.
     """
 
@@ -54,7 +55,7 @@ class Discovery:
     notes: list[str]
     threshold: float
     linked: float
-    begun: int
+    way: Way
     losses: list[float] = field(default_factory=list)
 
 
@@ -63,7 +64,7 @@ def discover(
     pairs: CropPairs,
     *,
     classes: int | None = None,
-    begun: int | None = None,
+    way: Way | None = None,
     seed: int = 0,
     settings: DiscoverySettings | None = None,
     progress: Progress = silent,
@@ -77,7 +78,7 @@ def discover(
         source: patch tokens, e.g. a `stego_app.features.FeatureCache`.
         pairs: two views of the same points of these images; see `collect_crop_pairs`.
         classes: K; None lets `class_count.choose_classes` decide.
-        begun: number of clusters to join to the classes; None lets `division.choose_begun` decide.
+        way: how to find them; None lets `image_weight.choose_image_weight` and `division.choose_way` decide.
         seed: of all draws.
         settings: see `DiscoverySettings`.
         progress: called as ``progress(stage, done, total)`` with the stages "classes" and "head".
@@ -104,22 +105,22 @@ def discover(
     if classes is not None and classes > codes:
         raise StegoError(f"classes {classes}: the images hold only {codes} distinct features; ask for at most {codes}")
     linked = _linked(draws, bank, notes)
-    splits = _splits(draws, bank, linked, threshold, settings, seed) if classes is None or begun is None else []
+    splits = _splits(draws, bank, linked, threshold, settings, seed) if classes is None or way is None else []
     count = _count(draws, splits, seed, notes) if classes is None else classes
-    begun = _begun(splits, count, seed, notes) if begun is None else begun
+    way = _way(draws, splits, count, seed, notes) if way is None else way
     progress("classes", settings.draws + 1, steps)
-    found, labels = classes_of_medoid(draws, count, begun, seed)
-    eigen = found.eigen
+    found, labels = classes_of_medoid(draws, count, way, seed)
+    eigen = found.pairs.eigen(way.image_weight)
     fine = min(len(found.book), max(settings.fine, count))
-    vectors = _code_vectors(eigen, begun)
-    tree = build_tree(spectral_codes(eigen, _finer(eigen, begun)), found.joint, labels, fine)
+    vectors = _code_vectors(eigen, way.begun)
+    tree = build_tree(spectral_codes(eigen, _finer(eigen, way.begun)), found.pairs.joint, labels, fine)
     directions = _directions(vectors, eigen.degrees, tree.leaf_of_code, fine)
     progress("classes", steps, steps)
     head, losses = _head(bank, found, torch.from_numpy(vectors).float(), settings, seed, progress)
     model = ClusterModel(metric.mean, metric.matrix, head, directions, 1.0, tree.merges, count)
     shown = sampled[:_CALIBRATED_ON]
     model = model.calibrated(torch.from_numpy(shown), torch.from_numpy(tree.leaf_of_code[found.codes.numpy()[: len(shown)]]))
-    return Discovery(model, notes, threshold, linked, begun, losses)
+    return Discovery(model, notes, threshold, linked, way, losses)
 
 
 def _mean(tokens: npt.NDArray[np.float32]) -> torch.Tensor:
@@ -153,7 +154,7 @@ def _splits(draws: Sequence[Draw], bank: Bank, linked: float, threshold: float, 
 
 def _count(draws: Sequence[Draw], splits: Sequence[Split], seed: int, notes: list[str]) -> int:
     if not splits:
-        count = unchecked_classes(draws[0].eigen, seed)
+        count = unchecked_classes(draws[0].pairs.eigen(), seed)
         notes.append(f"the images are too few, or share too little, to check a number of classes on each other: {count} were taken; set it if it looks wrong")
         return count
     choice = choose_classes(splits, seed)
@@ -162,11 +163,13 @@ def _count(draws: Sequence[Draw], splits: Sequence[Split], seed: int, notes: lis
     return choice.classes
 
 
-def _begun(splits: Sequence[Split], count: int, seed: int, notes: list[str]) -> int:
-    begun = choose_begun(splits, count, seed)
-    if begun > count:
-        notes.append(f"the classes are {begun} clusters joined to {count}: halves of the images agree on them so, and not on {count} found at once")
-    return begun
+def _way(draws: Sequence[Draw], splits: Sequence[Split], count: int, seed: int, notes: list[str]) -> Way:
+    way = choose_way(splits, count, choose_image_weight(draws, count, seed), seed)
+    if way.image_weight == STRONG_IMAGE_WEIGHT:
+        notes.append("what tells whole images apart counted less than usual, since classes would hardly have divided an image otherwise")
+    if way.begun > count:
+        notes.append(f"the classes are {way.begun} clusters joined to {count}: halves of the images agree on them so, and not on {count} found at once")
+    return way
 
 
 def _code_vectors(eigen: Spectrum, begun: int) -> Matrix:

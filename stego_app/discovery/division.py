@@ -3,71 +3,81 @@
 k-means likes clusters of equal size: where one thing covers most of the images (soil in a field, sky, background) it divides that
 by lighting or place before it tells apart what is small. More clusters, joined along the tree until the classes are left, find the
 small things there; on images whose things are of like size they only lose. Which of the two a set of images needs is told by its
-halves: of a few numbers to begin with, the one is taken whose divisions of either half agree most (adjusted Rand index), and the
-direct one unless another agrees clearly more.
+halves: of a few numbers to begin with, the one is taken whose divisions of either half agree most on how images are divided, and
+the direct one unless another agrees clearly more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
-from sklearn.metrics import adjusted_rand_score
 
 from models.errors import StegoError
 from stego_app.clusters import cut
+from stego_app.discovery.agreement import agreement_within_images
 from stego_app.discovery.halves import Split
-from stego_app.discovery.spectral import Matrix, Spectrum, cluster_codes, spectral_codes
+from stego_app.discovery.pairs import IMAGE_WEIGHT, Pairs
+from stego_app.discovery.spectral import cluster_codes, spectral_codes
 from stego_app.discovery.tree import Labels, merge_order
 
-CLEARLY = 0.1
-"""Agreement that another number of clusters must gain. Below it lie differences between splits of one set that mean nothing for the classes."""
+LEFT_BY_CLUSTERS = 0.7
+"""Share of the disagreement of halves that may be left where another number of clusters is taken. What does less to it is a difference between
+splits of one set that means nothing for the classes."""
 
 
-def divide(eigen: Spectrum, pairs: Matrix, classes: int, begun: int, seed: int) -> Labels:
-    """Class (M,) of each code: ``begun`` clusters, joined by normalised co-occurrence until ``classes`` are left.
+class Way(NamedTuple):
+    """How classes are found: ``begun`` clusters, joined to the classes; ``image_weight`` of their spectrum, see `image_weight`."""
+
+    begun: int
+    image_weight: float = IMAGE_WEIGHT
+
+
+def divide(pairs: Pairs, classes: int, way: Way, seed: int) -> Labels:
+    """Class (M,) of each code: ``way.begun`` clusters, joined by normalised co-occurrence until ``classes`` are left.
 
     Args:
-        eigen: eigenpairs of ``pairs``.
-        pairs: (M, M) distribution of positive pairs.
+        pairs: of the codes.
         classes: K.
-        begun: number of clusters to begin with, K or more.
+        way: its number of clusters is K or more.
         seed: of k-means.
 
     Raises:
         StegoError: fewer distinct codes than clusters.
     """
-    labels = cluster_codes(spectral_codes(eigen, begun), eigen.degrees, begun, seed)
-    if begun == classes:
+    if way.begun > pairs.size:
+        raise StegoError(f"classes {way.begun}: a draw holds only {pairs.size} distinct features")
+    eigen = pairs.eigen(way.image_weight)
+    labels = cluster_codes(spectral_codes(eigen, way.begun), eigen.degrees, way.begun, seed)
+    if way.begun == classes:
         return labels
-    return cut(merge_order(pairs, labels, np.arange(begun)), classes)[labels]
+    return cut(merge_order(pairs.joint, labels, np.arange(way.begun)), classes)[labels]
 
 
-def choose_begun(splits: Sequence[Split], classes: int, seed: int) -> int:
+def choose_way(splits: Sequence[Split], classes: int, image_weight: float, seed: int) -> Way:
     """With how many clusters to begin for ``classes``, by the agreement of halves of the images; with the classes themselves where there are no ``splits``."""
-    if not splits:
-        return classes
-    agreements = {begun: found for begun in _numbers(classes) if (found := _agreement(splits, classes, begun, seed)) is not None}
-    if classes not in agreements:
-        return classes
-    best = max(agreements, key=lambda begun: agreements[begun])
-    return best if agreements[best] >= agreements[classes] + CLEARLY else classes
+    direct = Way(classes, image_weight)
+    agreed = _agreement(splits, classes, direct, seed)
+    if agreed is None:
+        return direct
+    numbers = sorted({classes + 1, classes + 2, ceil(1.5 * classes), 2 * classes} - {classes})
+    ways = [Way(begun, image_weight) for begun in numbers]
+    others = {way: found for way in ways if (found := _agreement(splits, classes, way, seed)) is not None}
+    best = max(others, key=lambda way: others[way], default=direct)
+    return best if 1 - others.get(best, agreed) < LEFT_BY_CLUSTERS * (1 - agreed) else direct
 
 
-def _numbers(classes: int) -> list[int]:
-    return sorted({classes, classes + 1, classes + 2, ceil(1.5 * classes), 2 * classes})
-
-
-def _agreement(splits: Sequence[Split], classes: int, begun: int, seed: int) -> float | None:
-    """Mean adjusted Rand index of the divisions of either half; None where a half cannot be told apart into so many clusters."""
+def _agreement(splits: Sequence[Split], classes: int, way: Way, seed: int) -> float | None:
+    """Mean agreement of the divisions of either half; None where there is none, or a half cannot be told apart into so many clusters."""
     found = []
     for split in splits:
-        if begun > split.shown:
+        if way.begun > split.shown:
             return None
         try:
-            first, second = (divide(half.eigen, half.pairs, classes, begun, seed)[half.carry][split.codes] for half in (split.first, split.second))
+            first, second = (divide(half.pairs, classes, way, seed)[half.carry][split.codes] for half in (split.first, split.second))
         except StegoError:
             return None
-        found.append(adjusted_rand_score(first, second))
-    return float(np.mean(found))
+        found.append(agreement_within_images(first, second, split.images))
+    return float(np.mean(found)) if found else None

@@ -19,19 +19,19 @@ from sklearn.metrics import adjusted_rand_score
 
 from models.errors import StegoError
 from stego_app.discovery.codebook import nearest_codes, spherical_kmeans
-from stego_app.discovery.correspondences import CrossLinks, adjacent_links, cross_image_links, pair_distribution
-from stego_app.discovery.division import divide
+from stego_app.discovery.correspondences import CrossLinks, adjacent_links, cross_image_links, pair_distribution, same_image_pairs
+from stego_app.discovery.division import Way, divide
 from stego_app.discovery.halves import Half, Split, half_of
 from stego_app.discovery.metric import Metric
+from stego_app.discovery.pairs import Pairs
 from stego_app.discovery.settings import DiscoverySettings
 from stego_app.discovery.source import TokenSource, image_numbers
-from stego_app.discovery.spectral import Matrix, Spectrum, spectrum
 
 _TOKENS_PER_CODE = 8
 _COMPARED_ON = 20_000
 """Patches on which partitions are compared."""
 _CHECKED_ON = 20_000
-"""Patches of both halves of the images, on which divisions are checked; more confirm no others."""
+"""Patches of both halves of the images, among which correspondences are counted to check divisions on; more confirm no others."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,14 @@ class CodeMaps(NamedTuple):
     images: npt.NDArray[np.int64]
     maps: list[npt.NDArray[np.int16]]
 
+    def codes(self) -> npt.NDArray[np.int64]:
+        """The code (n,) of each patch of all these images."""
+        return np.concatenate([code_map.ravel() for code_map in self.maps]).astype(np.int64)
+
+    def numbers(self) -> npt.NDArray[np.int64]:
+        """The number (n,) of the image of each."""
+        return np.repeat(self.images, [code_map.size for code_map in self.maps])
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -58,9 +66,8 @@ class Draw:
         book: (M, D) unit.
         codes: (n,) code of each patch of the bank.
         cross: correspondences between images.
-        seen: images in which adjacent patches were counted.
-        joint: (M, M) the distribution of positive pairs.
-        eigen: its eigenpairs.
+        seen: images in which adjacent patches, and patches of one image, were counted.
+        pairs: what follows from all that.
     """
 
     rows: npt.NDArray[np.int64]
@@ -68,24 +75,25 @@ class Draw:
     codes: torch.Tensor
     cross: CrossLinks
     seen: CodeMaps
-    joint: Matrix
-    eigen: Spectrum
+    pairs: Pairs
 
     def split(self, bank: Bank, first: npt.NDArray[np.int64], threshold: float, adjacent_weight: float) -> Split:
-        """The images ``first`` and the others, seen through `_CHECKED_ON` patches of this draw."""
+        """The images ``first`` and the others: correspondences of `_CHECKED_ON` patches of this draw, compared on whole images."""
         rows = self.rows[:_CHECKED_ON]
         inside, maps_inside = np.isin(bank.images[rows], first), np.isin(self.seen.images, first)
         return Split(
             self._half(bank, rows[inside], maps_inside, threshold, adjacent_weight),
             self._half(bank, rows[~inside], ~maps_inside, threshold, adjacent_weight),
-            self.codes[rows].numpy(),
+            self.seen.codes(),
+            self.seen.numbers(),
         )
 
     def _half(self, bank: Bank, rows: npt.NDArray[np.int64], maps: npt.NDArray[np.bool_], threshold: float, adjacent_weight: float) -> Half:
         codes, size = self.codes[rows], len(self.book)
         cross = cross_image_links(bank.tokens[rows], bank.images[rows], codes, size, threshold).counts
-        adjacent = adjacent_links((self.seen.maps[number] for number in np.flatnonzero(maps)), size)
-        return half_of(cross, adjacent, adjacent_weight, np.bincount(codes.numpy(), minlength=size) > 0, self.book)
+        own = [self.seen.maps[number] for number in np.flatnonzero(maps)]
+        shown = np.bincount(codes.numpy(), minlength=size) > 0
+        return half_of(cross, adjacent_links(own, size), same_image_pairs(own, size), adjacent_weight, shown, self.book)
 
 
 def make_draws(bank: Bank, source: TokenSource, metric: Metric, threshold: float, settings: DiscoverySettings, seed: int) -> Iterator[Draw]:
@@ -101,7 +109,7 @@ def make_draws(bank: Bank, source: TokenSource, metric: Metric, threshold: float
         codes = nearest_codes(bank.tokens, book)
         cross = cross_image_links(bank.tokens[drawn], bank.images[drawn], codes[drawn], len(book), threshold)
         joint = pair_distribution(cross.counts, adjacent_links(images.maps, len(book)), settings.adjacent_weight)
-        yield Draw(drawn, book, codes, cross, images, joint, spectrum(joint))
+        yield Draw(drawn, book, codes, cross, images, Pairs(joint, same_image_pairs(images.maps, len(book))))
 
 
 def _code_maps(source: TokenSource, metric: Metric, books: Sequence[torch.Tensor], images: int, seed: int) -> list[CodeMaps]:
@@ -116,8 +124,8 @@ def _code_maps(source: TokenSource, metric: Metric, books: Sequence[torch.Tensor
     return found
 
 
-def classes_of_medoid(draws: Sequence[Draw], classes: int, begun: int, seed: int) -> tuple[Draw, npt.NDArray[np.int64]]:
-    """The draw whose ``classes``, begun as so many clusters, the others agree with most, and the class (M,) of each of its codes.
+def classes_of_medoid(draws: Sequence[Draw], classes: int, way: Way, seed: int) -> tuple[Draw, npt.NDArray[np.int64]]:
+    """The draw whose ``classes``, divided in this ``way``, the others agree with most, and the class (M,) of each of its codes.
 
     Raises:
         StegoError: no draw can be told apart into so many classes.
@@ -125,11 +133,8 @@ def classes_of_medoid(draws: Sequence[Draw], classes: int, begun: int, seed: int
     found: list[tuple[Draw, npt.NDArray[np.int64]]] = []
     refused: StegoError | None = None
     for number, draw in enumerate(draws):
-        if begun > len(draw.book):  # draws differ in how many codes they keep
-            refused = StegoError(f"classes {begun}: a draw holds only {len(draw.book)} distinct features")
-            continue
         try:
-            found.append((draw, divide(draw.eigen, draw.joint, classes, begun, seed + number)))
+            found.append((draw, divide(draw.pairs, classes, way, seed + number)))
         except StegoError as error:
             refused = error
     if not found:

@@ -14,48 +14,51 @@ import numpy.typing as npt
 import torch
 
 from stego_app.discovery.correspondences import pair_distribution
-from stego_app.discovery.spectral import Matrix, Spectrum, spectrum
+from stego_app.discovery.pairs import Pairs
+from stego_app.discovery.spectral import Matrix
 from stego_app.discovery.tree import Labels
 
 
 class Half(NamedTuple):
     """What one half of the images shows.
 
-    ``cross`` (M, M): its correspondences between images; ``pairs`` (S, S): the distribution of positive pairs of the S codes that
-    it shows; ``eigen``: its eigenpairs; ``carry`` (M,): which of the S stands for each code.
+    ``cross`` (M, M): its correspondences between images; ``pairs``: of the S codes that it shows; ``carry`` (M,): which of the S
+    stands for each code.
     """
 
     cross: Matrix
-    pairs: Matrix
-    eigen: Spectrum
+    pairs: Pairs
     carry: Labels
 
 
 class Split(NamedTuple):
-    """Both halves, and the code (n,) of each of the patches on which divisions are compared."""
+    """Both halves, and the patches on which divisions are compared: the code (n,) and the number of the image (n,) of each."""
 
     first: Half
     second: Half
     codes: Labels
+    images: Labels
 
     @property
     def shown(self) -> int:
         """How many codes the half that shows fewer of them does."""
-        return min(len(self.first.pairs), len(self.second.pairs))
+        return min(self.first.pairs.size, self.second.pairs.size)
 
 
-def half_of(cross: Matrix, adjacent: Matrix, adjacent_weight: float, shown: npt.NDArray[np.bool_], book: torch.Tensor) -> Half:
+def half_of(cross: Matrix, adjacent: Matrix, same_image: Matrix, adjacent_weight: float, shown: npt.NDArray[np.bool_], book: torch.Tensor) -> Half:
     """A half of the images.
 
     Args:
         cross: (M, M) correspondences counted among its patches.
         adjacent: (M, M) correspondences of adjacent patches, counted in its images.
-        adjacent_weight: their weight.
+        same_image: (M, M) distribution of pairs of patches of one of its images.
+        adjacent_weight: weight of ``adjacent``.
         shown: (M,) whether the half has a patch of each code.
         book: (M, D) unit.
     """
     codes = np.flatnonzero(shown)
     among = np.ix_(codes, codes)
-    pairs = pair_distribution(cross[among], adjacent[among], adjacent_weight)
+    joint = pair_distribution(cross[among], adjacent[among], adjacent_weight)
+    together = same_image[among] / max(same_image[among].sum(), np.finfo(np.float64).tiny)
     carry = np.asarray((book @ book[torch.from_numpy(codes)].T).argmax(1).numpy(), dtype=np.int64)
-    return Half(cross, pairs, spectrum(pairs), carry)
+    return Half(cross, Pairs(joint, together), carry)

@@ -8,6 +8,15 @@ STEGO's loss needs shifts because raw cosines have no natural zero. The spectral
 With A the distribution of positive pairs of codes and d its row sums it equals ||N - F F^T||^2 up to a constant, where
 N = D^-1/2 A D^-1/2 and F = D^1/2 z (their lemma 3.2). By Eckart-Young its minimiser in K dimensions is
 F = V sqrt(max(lambda, 0)) with the K leading eigenpairs of N, up to a rotation.
+
+Correspondences alone also tell whole images apart: of cells under two microscopes, two patches under the same one correspond and two
+under different ones do not, whatever they show, and the first classes are the microscopes. So two patches of one image, that do not
+correspond, count against being alike. With S the distribution of any two patches of one image and s its row sums, N less w times
+
+    D_s^-1/2 (S - s s^T) D_s^-1/2
+
+is what the loss above gives, where s is d, with E_positive <z, z'> - w (E_same image <z, z'> - E_random <z, z'>) in place of its first
+term. For a vector of unit length that takes away w times the part of its variance that lies between images.
 """
 
 from __future__ import annotations
@@ -34,11 +43,22 @@ class Spectrum(NamedTuple):
     degrees: Matrix
 
 
-def spectrum(pairs: Matrix) -> Spectrum:
-    """Eigenpairs of the degree-normalised ``pairs`` (M, M), symmetric with positive row sums."""
+def spectrum(pairs: Matrix, same_image: Matrix | None = None, image_weight: float = 0.0) -> Spectrum:
+    """Eigenpairs of the degree-normalised ``pairs``, less ``image_weight`` times what tells whole images apart.
+
+    Args:
+        pairs: (M, M) distribution of positive pairs, symmetric with positive row sums.
+        same_image: (M, M) distribution of pairs of patches of one image, symmetric; codes that it lacks have empty rows.
+        image_weight: w, 0 or more.
+    """
     degrees = pairs.sum(1)
     root = np.sqrt(degrees)
-    values, vectors = np.linalg.eigh(pairs / root[:, None] / root[None])
+    normalised = pairs / root[:, None] / root[None]
+    if same_image is not None and image_weight > 0:
+        share = same_image.sum(1)
+        root = np.sqrt(np.where(share > 0, share, 1))
+        normalised -= image_weight * (same_image - np.outer(share, share)) / root[:, None] / root[None]
+    values, vectors = np.linalg.eigh(normalised)
     values, vectors = values[::-1], vectors[:, ::-1]
     # An eigenvector's sign is arbitrary; fixing it keeps results the same across linear-algebra libraries.
     signs = np.sign(vectors[np.abs(vectors).argmax(0), np.arange(len(vectors))])

@@ -19,7 +19,7 @@ from benchmarks.bench.plot import plot
 from benchmarks.bench.recipe import code_only, recipe_fingerprint
 from benchmarks.bench.scoring import plain, probe, score
 from benchmarks.bench.table import Summary, columns_of, ratios, summaries, table
-from benchmarks.bench.tasks import PUBLISHED, SHARED, Task, present, variant_tasks
+from benchmarks.bench.tasks import PUBLISHED, SHARED, Task, own_tasks, present, variant_tasks
 from benchmarks.bench.variants import VARIANTS, Source, Variant, changed, offset_labels, variant_folder, write_variant
 from models.backbone import Backbone
 from models.errors import StegoError
@@ -143,6 +143,13 @@ def test_every_variant_is_a_task() -> None:
     tasks = variant_tasks(list(VARIANTS))
     assert len({task.name for task in tasks}) == len(VARIANTS) >= 11
     assert all(task.variant for task in tasks)
+
+
+def test_an_own_folder_is_a_task_on_all_its_images_and_an_absent_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / "leaves").mkdir()
+    assert own_tasks(["leaves"], tmp_path) == [Task("leaves", "leaves", None, None, 224)]
+    with pytest.raises(StegoError, match="--folders 'roots': expected a folder of images with labels"):
+        own_tasks(["leaves", "roots"], tmp_path)
 
 
 def test_scores_are_those_of_a_perfect_prediction(tmp_path: Path, tiny_backbone: Backbone) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from stego_app.discovery.correspondences import adjacent_links, cross_image_links, pair_distribution
+from stego_app.discovery.correspondences import adjacent_links, cross_image_links, pair_distribution, same_image_pairs
 
 
 def test_cross_image_links_match_a_loop_over_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,3 +67,17 @@ def test_pair_distribution_is_a_symmetric_distribution_weighted_as_asked() -> No
 
 def test_pair_distribution_without_any_pair_stays_positive() -> None:
     assert (pair_distribution(np.zeros((3, 3)), np.zeros((3, 3)), 0.3) > 0).all()
+
+
+def test_pairs_of_one_image_match_a_loop_over_pairs() -> None:
+    random = np.random.default_rng(4)
+    grids = [random.integers(5, size=shape) for shape in ((2, 3), (1, 1), (4, 2))]
+    expected = np.zeros((6, 6))
+    for grid in grids:
+        codes = grid.ravel()
+        pairs = [(a, b) for a in range(len(codes)) for b in range(len(codes)) if a != b]
+        for a, b in pairs:
+            expected[codes[a], codes[b]] += 1 / len(pairs) / 2  # two images have a pair at all
+    np.testing.assert_allclose(same_image_pairs(grids, 6), expected, atol=1e-12)
+    assert not same_image_pairs(grids[1:2], 6).any()
+    assert not same_image_pairs([], 6).any()

@@ -11,6 +11,7 @@ from planted_tokens import DIM, GRID, PlantedSource, planted, source_of
 from models.errors import StegoError
 from stego_app.clusters import ClusterModel, cut
 from stego_app.discovery import CropPairs, DiscoverySettings, discover
+from stego_app.discovery.division import Way
 
 SMALL = DiscoverySettings(codes=48, bank=1500, fine=12, steps=80, batch=128, head_tokens=1500)
 
@@ -39,12 +40,12 @@ def test_planted_classes_are_found_whatever_the_lighting(head: str) -> None:
     assert bool(found.losses) == (head == "segmentation")
 
 
-def test_without_the_whitening_lighting_would_win() -> None:
+def test_without_whitening_and_image_weight_lighting_would_win() -> None:
     """The control of the test above: with pairs that show no nuisance, classes follow day and dusk."""
     source, truth, _ = planted(images=14, classes=4)
     blind = planted(images=2, classes=4, noise=0.05)[2]
     same = CropPairs(blind.first, blind.first + 1e-3 * torch.randn(blind.first.shape, generator=torch.Generator().manual_seed(0)))
-    labels = labels_of(discover(source, same, classes=2, settings=SMALL).model, source)
+    labels = labels_of(discover(source, same, classes=2, way=Way(2, image_weight=0.0), settings=SMALL).model, source)
     dusk = np.tile(np.arange(14)[:, None] % 2, (1, truth.shape[1]))
     assert agreement(labels, dusk) > 0.97
 

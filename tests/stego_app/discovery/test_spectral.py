@@ -68,6 +68,44 @@ def test_spectral_codes_are_unit_rows_and_the_spectrum_is_ordered() -> None:
     assert found.values[0] == pytest.approx(1)
 
 
+def naive_image_loss(pairs: Matrix, same_image: Matrix, weight: float, codes: Matrix) -> float:
+    """The loss above with patches of one image counting against being alike, a pair at a time; both distributions have the same margins."""
+    share, total = pairs.sum(1), 0.0
+    for i in range(len(pairs)):
+        for j in range(len(pairs)):
+            product = float(codes[i] @ codes[j])
+            total += -2 * (pairs[i, j] - weight * (same_image[i, j] - share[i] * share[j])) * product + share[i] * share[j] * product**2
+    return total
+
+
+def test_with_an_image_weight_it_minimises_that_loss() -> None:
+    random, size, weight = np.random.default_rng(5), 7, 0.4
+    pairs = random_pairs(size, 6)
+    share = pairs.sum(1)
+    # Another distribution with the margins of the first: its products, moved along four corners that cancel out in rows and columns.
+    same_image = np.outer(share, share)
+    same_image[0, 1] += 0.004
+    same_image[1, 0] += 0.004
+    same_image[[0, 1], [0, 1]] -= 0.004
+    found = spectrum(pairs, same_image, weight)
+    closed = naive_image_loss(pairs, same_image, weight, minimiser(found, 3))
+    for _ in range(50):
+        moved = minimiser(found, 3) + random.normal(scale=0.05, size=(size, 3))
+        assert naive_image_loss(pairs, same_image, weight, moved) >= closed - 1e-9
+    assert closed < naive_image_loss(pairs, same_image, weight, minimiser(spectrum(pairs), 3)) - 1e-6
+
+
+def test_codes_without_patches_in_any_of_the_images_are_left_as_they_are() -> None:
+    pairs, same_image = random_pairs(6, 7), random_pairs(6, 8)
+    same_image[4] = same_image[:, 4] = 0
+    same_image /= same_image.sum()
+    found = spectrum(pairs, same_image, 0.5)
+    assert np.isfinite(found.vectors).all()
+    degrees = pairs.sum(1)
+    rebuilt = found.vectors * found.values @ found.vectors.T
+    np.testing.assert_allclose(rebuilt[4], (pairs / np.sqrt(np.outer(degrees, degrees)))[4], atol=1e-12)
+
+
 def block_pairs() -> Matrix:
     """Three groups of four codes that correspond within their group only, but for a little."""
     joint = np.kron(np.eye(3), np.ones((4, 4))) + 0.01
