@@ -166,7 +166,7 @@ def _count(draws: Sequence[Draw], splits: Sequence[Split], seed: int, notes: lis
 def _way(draws: Sequence[Draw], splits: Sequence[Split], count: int, seed: int, notes: list[str]) -> Way:
     way = choose_way(splits, count, choose_image_weight(draws, count, seed), seed)
     if way.image_weight == STRONG_IMAGE_WEIGHT:
-        notes.append("what tells whole images apart counted less than usual, since classes would hardly have divided an image otherwise")
+        notes.append("what tells whole images apart counted less than usual: classes would have divided images far less otherwise")
     if way.begun > count:
         notes.append(f"the classes are {way.begun} clusters joined to {count}: halves of the images agree on them so, and not on {count} found at once")
     return way

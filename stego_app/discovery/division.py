@@ -3,8 +3,8 @@
 k-means likes clusters of equal size: where one thing covers most of the images (soil in a field, sky, background) it divides that
 by lighting or place before it tells apart what is small. More clusters, joined along the tree until the classes are left, find the
 small things there; on images whose things are of like size they only lose. Which of the two a set of images needs is told by its
-halves: of a few numbers to begin with, the one is taken whose divisions of either half agree most on how images are divided, and
-the direct one unless another agrees clearly more.
+halves: of a few numbers to begin with, the one is taken whose divisions of either half agree most, and the direct one unless another
+agrees clearly more, and no less on how images are divided: classes that tell whole images apart are easily agreed on.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from math import ceil
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.metrics import adjusted_rand_score
 
 from models.errors import StegoError
 from stego_app.clusters import cut
@@ -23,9 +24,8 @@ from stego_app.discovery.pairs import IMAGE_WEIGHT, Pairs
 from stego_app.discovery.spectral import cluster_codes, spectral_codes
 from stego_app.discovery.tree import Labels, merge_order
 
-LEFT_BY_CLUSTERS = 0.7
-"""Share of the disagreement of halves that may be left where another number of clusters is taken. What does less to it is a difference between
-splits of one set that means nothing for the classes."""
+CLEARLY = 0.1
+"""Agreement that another number of clusters must gain. Below it lie differences between splits of one set that mean nothing for the classes."""
 
 
 class Way(NamedTuple):
@@ -64,12 +64,19 @@ def choose_way(splits: Sequence[Split], classes: int, image_weight: float, seed:
         return direct
     numbers = sorted({classes + 1, classes + 2, ceil(1.5 * classes), 2 * classes} - {classes})
     ways = [Way(begun, image_weight) for begun in numbers]
-    others = {way: found for way in ways if (found := _agreement(splits, classes, way, seed)) is not None}
-    best = max(others, key=lambda way: others[way], default=direct)
-    return best if 1 - others.get(best, agreed) < LEFT_BY_CLUSTERS * (1 - agreed) else direct
+    found = {way: agreement for way in ways if (agreement := _agreement(splits, classes, way, seed)) is not None}
+    better = [way for way, agreement in found.items() if agreement.all >= agreed.all + CLEARLY and agreement.within >= agreed.within]
+    return max(better, key=lambda way: found[way].all, default=direct)
 
 
-def _agreement(splits: Sequence[Split], classes: int, way: Way, seed: int) -> float | None:
+class _Agreement(NamedTuple):
+    """Adjusted Rand index over ``all`` pairs of patches, and over those ``within`` images."""
+
+    all: float
+    within: float
+
+
+def _agreement(splits: Sequence[Split], classes: int, way: Way, seed: int) -> _Agreement | None:
     """Mean agreement of the divisions of either half; None where there is none, or a half cannot be told apart into so many clusters."""
     found = []
     for split in splits:
@@ -79,5 +86,5 @@ def _agreement(splits: Sequence[Split], classes: int, way: Way, seed: int) -> fl
             first, second = (divide(half.pairs, classes, way, seed)[half.carry][split.codes] for half in (split.first, split.second))
         except StegoError:
             return None
-        found.append(agreement_within_images(first, second, split.images))
-    return float(np.mean(found)) if found else None
+        found.append((adjusted_rand_score(first, second), agreement_within_images(first, second, split.images)))
+    return _Agreement(*np.mean(found, axis=0).tolist()) if found else None

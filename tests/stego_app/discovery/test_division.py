@@ -5,6 +5,7 @@ import pytest
 from planted_halves import split_of
 from sklearn.metrics import adjusted_rand_score
 
+from stego_app.discovery import division
 from stego_app.discovery.division import Way, choose_way, divide
 from stego_app.discovery.pairs import IMAGE_WEIGHT, Pairs
 from stego_app.discovery.spectral import Matrix, cluster_codes, spectral_codes
@@ -62,3 +63,10 @@ def test_where_halves_agree_the_classes_are_found_directly() -> None:
     assert choose_way(splits, 4, IMAGE_WEIGHT, seed=0) == Way(4)
     assert choose_way([], 4, 0.5, seed=0) == Way(4, 0.5)
     assert choose_way(splits, 400, IMAGE_WEIGHT, seed=0) == Way(400)  # refused later, where the user is told
+
+
+def test_what_halves_agree_on_more_but_not_within_images_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    within = {4: 0.6, 5: 0.59, 6: 0.6, 8: 0.7}
+    everywhere = {4: 0.5, 5: 0.9, 6: 0.7, 8: 0.59}
+    monkeypatch.setattr(division, "_agreement", lambda _splits, _classes, way, _seed: division._Agreement(everywhere[way.begun], within[way.begun]))
+    assert choose_way([], 4, 0.5, seed=0) == Way(6, 0.5)
