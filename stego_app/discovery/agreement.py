@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import entropy
 
-Labels = npt.NDArray[np.int64]
+from stego_app.discovery.tree import Labels
 
 
 def agreement_within_images(first: Labels, second: Labels, images: Labels) -> float:
