@@ -151,17 +151,17 @@ def fill(setting: Setting, seeds: Sequence[int]) -> None:
             tasks = [task for task in SHARED if (task.folder, task.fit_split) == (folder, split)]
             if all(cell(setting, task, seed).exists() for task in tasks):
                 continue
-            dataset, cache = setting.features(tasks[0], split)
+            dataset, cache = setting.features(tasks[0], split, brighten=True)
             size, paths = setting.size(tasks[0]), list(dict.fromkeys(cache.paths))
             pairs = collect_crop_pairs(
-                paths, setting.backbone, resolution=size, seed=seed, device=setting.device, read=reader(dataset), progress=setting.progress
+                paths, setting.backbone, resolution=size, seed=seed, device=setting.device, brighten=True, read=reader(dataset), progress=setting.progress
             )
             clusters = discover(cache, pairs, classes=len(dataset.class_names or ()), seed=seed, progress=setting.progress).model
             agreement = fit_agreement(clusters, cache, seed=seed, progress=setting.progress)
             if agreement is None:
                 raise StegoError(f"{dataset.root}: too few images to measure agreement")
             for task in tasks:
-                scored = (dataset, cache) if task.score_split == split else setting.features(task, task.score_split)
+                scored = (dataset, cache) if task.score_split == split else setting.features(task, task.score_split, brighten=True)
                 found = {"task": task.name, "seed": seed, "reliability": agreement.header(), **run(clusters, agreement, scored, setting.progress)}
                 write_bytes(cell(setting, task, seed), json.dumps(found, indent=1).encode())
 
@@ -227,7 +227,7 @@ def main() -> None:
     options.results.mkdir(parents=True, exist_ok=True)
     with terminal_progress() as progress:
         backbone = load_backbone(options.backbone)
-        setting = Setting(Path(options.data), options.results, backbone, options.resolution, 0, options.cache, options.device, progress)
+        setting = Setting(Path(options.data), options.results, backbone, options.resolution, 0, True, options.cache, options.device, progress)
         fill(setting, seeds)
     print(f"backbone {options.backbone} ({backbone.fingerprint}); recipe {recipe_fingerprint()}; seeds {options.seeds}\n\n{report(setting, seeds)}")
 

@@ -72,10 +72,17 @@ def main() -> None:
     segmenter = Segmenter.load(options.segmenter)
     train, val = (open_dataset(options.data, split=split) for split in ("train", "val"))
     names = train.class_names or ()
-    resolution = segmenter.model.settings.resolution
+    seen = segmenter.model.settings
     with terminal_progress() as progress:
         fitted_on, scored_on = (
-            FeatureCache.build([one.image for one in part.samples], segmenter.model.backbone, resolution=resolution, folder=options.cache, progress=progress)
+            FeatureCache.build(
+                [one.image for one in part.samples],
+                segmenter.model.backbone,
+                resolution=seen.resolution,
+                brighten=seen.brighten,
+                folder=options.cache,
+                progress=progress,
+            )
             for part in (train, val)
         )
     labels = [val.read_label(sample) for sample in val.samples]

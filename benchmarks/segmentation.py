@@ -46,7 +46,9 @@ def main() -> None:
     seeds, crfs = [int(seed) for seed in options.seeds.split(",")], [False, True] if options.crf else [False]
     with terminal_progress() as progress:
         backbone = load_backbone(options.backbone, options.block)
-        setting = Setting(options.data, options.results, backbone, _resolution(options), options.steps, options.cache, options.device, progress)
+        setting = Setting(
+            options.data, options.results, backbone, _resolution(options), options.steps, options.brighten, options.cache, options.device, progress
+        )
         if not options.only_print:
             fill(setting, tasks, list(methods.values()), seeds, crfs)
     spec = backbone.spec
@@ -69,8 +71,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=500, help="of STEGO's objective")
     parser.add_argument("--methods", help=f"some of {', '.join(METHODS.values())}, with commas; all if not given")
     parser.add_argument("--tasks", help=f"some of {', '.join(dict.fromkeys(task.folder for task in SHARED + PUBLISHED))}, with commas; all if not given")
-    parser.add_argument("--variants", help=f"variants of the shared sets as columns instead: all, or some of {', '.join(VARIANTS)}, with commas")
-    parser.add_argument("--folders", help="other labelled folders below --data as columns instead, with commas, each fitted and scored on all its images")
+    columns = parser.add_mutually_exclusive_group()
+    columns.add_argument("--variants", help=f"variants of the shared sets as columns instead: all, or some of {', '.join(VARIANTS)}, with commas")
+    columns.add_argument("--folders", help="other labelled folders below --data as columns instead, with commas, each fitted and scored on all its images")
+    parser.add_argument("--brighten", action="store_true", help="show dark images brightened to all methods, not to the default alone")
     parser.add_argument("--crf", action="store_true", help="columns with CRF beside")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--cache", type=Path, help="folder for features; the user's cache folder if not given")

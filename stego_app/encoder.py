@@ -50,6 +50,7 @@ def encode_images(
     resolution: int,
     window: int = 0,
     flip: bool = False,
+    brighten: bool = False,
     batch_size: int = 8,
 ) -> list[Encoded]:
     """Patch tokens of ``images`` (each (H, W, 3) uint8) at ``resolution`` pixels of the short side.
@@ -60,10 +61,11 @@ def encode_images(
         resolution: short side in pixels.
         window: side of the windows in pixels, rounded to whole patches; 0 to see each image whole.
         flip: average with the tokens of the mirrored image.
+        brighten: dark images, each as a whole; see `stego_app.features.exposure.brightened`.
         batch_size: inputs a forward pass.
     """
     patch = source.patch_size
-    inputs = [resize_for_backbone(image, resolution, patch) for image in images]
+    inputs = [resize_for_backbone(image, resolution, patch, brighten=brighten) for image in images]
     side = max(1, round(window / patch)) * patch if window else 0
     pieces: list[torch.Tensor] = []
     places: list[list[tuple[int, int]]] = []

@@ -253,6 +253,7 @@ class Segmenter:
             resolution=settings.resolution if resolution is None else resolution,
             window=settings.window if window is None else window,
             flip=flip,
+            brighten=settings.brighten,
         )
 
     def decode(self, encoded: Encoded, *, classes: int | None = None, crf: float = True) -> Segmentation:

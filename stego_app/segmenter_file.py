@@ -33,12 +33,14 @@ class SegmenterSettings(BaseModel):
     Attributes:
         resolution: the short side, in pixels, to which images are resized for the backbone.
         window: side of the square windows, in pixels, into which larger inputs are cut; 0 for never.
+        brighten: dark images first, as those of its training were; false in files made before there was such a thing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     resolution: int = Field(default=336, ge=28, le=4096)
     window: int = Field(default=0, ge=0, le=4096)
+    brighten: bool = False
 
 
 @dataclass(frozen=True)

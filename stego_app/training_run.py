@@ -70,6 +70,7 @@ class TrainConfig(BaseModel):
         classes: how many, or "auto".
         resolution: short side for the backbone, in pixels; at larger ones patches say more of details and less of what they are part of
             (docs/results.md has both).
+        brighten: dark images, before the backbone sees them; false where darkness is what tells things apart.
         crops: "five" to take features from STEGO's five crops of each image.
         seed: the same seed gives the same file on the same machine.
         discovery, stego: settings of the two objectives.
@@ -86,6 +87,7 @@ class TrainConfig(BaseModel):
     objective: Literal["auto", "stego"] = "auto"
     classes: Annotated[int, Field(ge=1, le=MAX_CLASSES)] | Literal["auto"] = "auto"
     resolution: int = Field(default=224, ge=28, le=4096)
+    brighten: bool = True
     crops: Literal["none", "five"] = "none"
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     device: str = "auto"
@@ -209,6 +211,7 @@ def _features(config: TrainConfig, dataset: Dataset, backbone: Backbone, progres
         crops=config.crops,
         device=config.device,
         precision=config.precision,
+        brighten=config.brighten,
         batch_size=config.batch_size,
         folder=config.cache,
         read=_reader(dataset),
@@ -233,6 +236,7 @@ def _discovered(config: TrainConfig, dataset: Dataset, cache: FeatureCache, back
         seed=config.seed,
         device=config.device,
         precision=config.precision,
+        brighten=config.brighten,
         read=_reader(dataset),
         progress=progress,
     )
@@ -277,7 +281,7 @@ def _segmenter_model(config: TrainConfig, cache: FeatureCache, backbone: Backbon
     shares = cluster_shares(found.clusters, cache, config.seed)
     prototypes = cluster_prototypes(found.clusters, cache.sample(_SHARE_TOKENS, config.seed)[0])
     agreement = fit_agreement(found.clusters, cache, seed=config.seed, progress=progress)
-    settings = SegmenterSettings(resolution=config.resolution)
+    settings = SegmenterSettings(resolution=config.resolution, brighten=config.brighten)
     return SegmenterModel(backbone, config.backbone, found.clusters, shares, settings, (), provenance, agreement, prototypes)
 
 

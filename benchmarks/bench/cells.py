@@ -24,6 +24,8 @@ from stego_app.data import open_dataset
 from stego_app.features import FeatureCache, Resolution
 from stego_app.progress import Progress
 
+_OF_THE_DEFAULT = frozenset({DEFAULT, LINEAR_CODES})
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -35,6 +37,7 @@ class Setting:
         backbone: the features.
         resolution: of all sets, instead of each task's own.
         steps: of STEGO's objective.
+        brighten: show dark images brightened to all methods; the default always sees them so, since that is part of it.
         cache: folder of the features.
         device: of backbone and STEGO.
         progress: of long work.
@@ -45,6 +48,7 @@ class Setting:
     backbone: Backbone
     resolution: Resolution | None
     steps: int
+    brighten: bool
     cache: Path | None
     device: str
     progress: Progress
@@ -53,14 +57,18 @@ class Setting:
         """What the backbone sees of the task's images."""
         return self.resolution or task.size
 
-    def features(self, task: Task, split: str | None) -> Labelled:
+    def sees_bright(self, method: str) -> bool:
+        """Whether the method is shown dark images brightened."""
+        return self.brighten or method in _OF_THE_DEFAULT
+
+    def features(self, task: Task, split: str | None, *, brighten: bool) -> Labelled:
         """The images of a split with their features."""
         folder = variant_folder(task.folder, self.data, self.results / "variants") if task.variant else self.data / task.folder
         dataset = open_dataset(folder, split=split)
         paths = [sample.image for sample in dataset.labelled]
         if not paths:
             raise StegoError(f"{folder}: no image has a label; expected labels to score against")
-        build = partial(FeatureCache.build, paths, self.backbone, resolution=self.size(task), device=self.device, folder=self.cache)
+        build = partial(FeatureCache.build, paths, self.backbone, resolution=self.size(task), device=self.device, brighten=brighten, folder=self.cache)
         return dataset, build(read=reader(dataset), progress=self.progress)
 
 
@@ -69,7 +77,8 @@ def cell_path(setting: Setting, task: Task, method: str, seed: int, crf: bool) -
     size = setting.size(task)
     shown = f"{size[0]}x{size[1]}" if isinstance(size, tuple) else str(size)
     images = f"{task.folder}-{task.fit_split or 'all'}-{task.score_split or 'all'}"
-    key = method_key(method, setting.steps)
+    key = method_key(method, setting.steps)  # that of the default covers how it sees images
+    key += "-brightened" if setting.brighten and method not in _OF_THE_DEFAULT else ""
     return setting.results / f"{setting.backbone.fingerprint}-{images}-{shown}-{key}-seed{seed}{'-crf' if crf else ''}.json"
 
 
@@ -92,10 +101,11 @@ def _fill_method(setting: Setting, tasks: Sequence[Task], method: str, seed: int
     unprobed = method == DEFAULT and any(not cell_path(setting, task, LINEAR_CODES, seed, False).exists() for task in tasks)
     if not missing and not unprobed:
         return
-    labelled = setting.features(tasks[0], tasks[0].fit_split)
+    features = partial(setting.features, brighten=setting.sees_bright(method))
+    labelled = features(tasks[0], tasks[0].fit_split)
     fitted = fit(method, _job(setting, tasks[0], labelled, seed))
     for task, crf in missing:
-        scored = labelled if task.score_split == task.fit_split else setting.features(task, task.score_split)
+        scored = labelled if task.score_split == task.fit_split else features(task, task.score_split)
         cell = score(fitted.predict, scored, _classes(scored), crf=crf, progress=setting.progress)
         _write(setting, task, method, seed, crf, cell | {"fit_seconds": fitted.seconds, **fitted.record})
     if unprobed:
@@ -105,10 +115,11 @@ def _fill_method(setting: Setting, tasks: Sequence[Task], method: str, seed: int
 def _fill_probe(setting: Setting, tasks: Sequence[Task], method: str, seed: int, fitted: Fitted | None) -> None:
     """The cells of a linear probe: on features, or on the codes of ``fitted``."""
     embed = plain if fitted is None or fitted.codes is None else fitted.codes
+    features = partial(setting.features, brighten=setting.sees_bright(method))
     for task in tasks:
         if cell_path(setting, task, method, seed, False).exists():
             continue
-        fit_on, score_on = setting.features(task, task.fit_split), setting.features(task, task.score_split)
+        fit_on, score_on = features(task, task.fit_split), features(task, task.score_split)
         cell = probe(embed, fit_on, score_on, _classes(fit_on), seed=seed, progress=setting.progress)
         _write(setting, task, method, seed, False, cell | (fitted.record if fitted else {}))
 

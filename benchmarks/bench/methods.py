@@ -123,7 +123,7 @@ def _kmeans(job: Job) -> tuple[Embed, dict[str, Any]]:
 
 def _default(job: Job) -> tuple[Embed, dict[str, Any], Embed]:
     paths = list(dict.fromkeys(job.cache.paths))
-    pairs = collect_crop_pairs(paths, job.backbone, resolution=job.size, seed=job.seed, device=job.device, read=job.read, progress=job.progress)
+    pairs = collect_crop_pairs(paths, job.backbone, resolution=job.size, seed=job.seed, device=job.device, brighten=True, read=job.read, progress=job.progress)
     found = discover(job.cache, pairs, classes=job.classes, seed=job.seed, progress=job.progress)
     model = found.model
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import models.head
 import stego_app.clusters
 import stego_app.discovery
+import stego_app.features.exposure
 
 
 def recipe_fingerprint() -> str:
     """Eight hex digits of the code that decides the default's classes, without its comments and docstrings."""
     discovery = Path(stego_app.discovery.__file__).parent
-    files = [*sorted(discovery.rglob("*.py")), Path(stego_app.clusters.__file__), Path(models.head.__file__)]
+    files = [*sorted(discovery.rglob("*.py")), *(Path(str(module.__file__)) for module in (stego_app.clusters, models.head, stego_app.features.exposure))]
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.name}\n{code_only(file.read_text(encoding='utf-8'))}\n".encode())

@@ -51,6 +51,7 @@ def collect_crop_pairs(
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
+    brighten: bool = False,
     read: Callable[[Path], npt.NDArray[np.uint8]] = read_image,
     progress: Progress = silent,
 ) -> CropPairs:
@@ -63,6 +64,7 @@ def collect_crop_pairs(
         limit: images to take, drawn at random.
         seed: of the draws.
         device, precision: see `stego_app.features.extract_features`.
+        brighten: dark images and dark crops, each as an image of its own; see `stego_app.features.exposure.brightened`.
         read: how a file becomes an image (H, W, 3) uint8.
         progress: called as ``progress("views", done, total)`` in images.
 
@@ -87,7 +89,7 @@ def collect_crop_pairs(
                 reason = str(error)
                 continue
             drawn = [random_box(random) for _ in range(views)]
-            inputs += views_of(image, drawn, resolution, backbone.patch_size)
+            inputs += views_of(image, drawn, resolution, backbone.patch_size, brighten=brighten)
             boxes += drawn
         features = [normalize(tokens, dim=0) for tokens in extract_features(backbone, inputs, device=where, precision=precision)]
         for number, box in enumerate(boxes):
@@ -108,16 +110,16 @@ def random_box(random: np.random.Generator) -> Box:
     return Box(random.uniform(0, 1 - side), random.uniform(0, 1 - side), side, side, bool(random.random() < 0.5))
 
 
-def views_of(image: npt.NDArray[np.uint8], boxes: Sequence[Box], resolution: Resolution, patch: int) -> list[torch.Tensor]:
+def views_of(image: npt.NDArray[np.uint8], boxes: Sequence[Box], resolution: Resolution, patch: int, *, brighten: bool = False) -> list[torch.Tensor]:
     """The whole image and its crops, all resized to the same input (3, h, w) in [0, 1]."""
-    whole = resize_for_backbone(image, resolution, patch)
+    whole = resize_for_backbone(image, resolution, patch, brighten=brighten)
     size = (whole.shape[1], whole.shape[2])
     height, width = image.shape[:2]
     inputs = [whole]
     for box in boxes:
         top, left = int(box.top * height), int(box.left * width)
         bottom, right = max(top + 1, round((box.top + box.height) * height)), max(left + 1, round((box.left + box.width) * width))
-        part = resize_for_backbone(np.ascontiguousarray(image[top:bottom, left:right]), size, patch)
+        part = resize_for_backbone(np.ascontiguousarray(image[top:bottom, left:right]), size, patch, brighten=brighten)
         inputs.append(part.flip(-1) if box.mirrored else part)
     return inputs
 

@@ -38,6 +38,7 @@ def cached_crop_pairs(
     seed: int,
     device: str = "auto",
     precision: Precision = "auto",
+    brighten: bool = False,
     limit: int = LIMIT,
     read: Callable[[Path], npt.NDArray[np.uint8]] = read_image,
     progress: Progress = silent,
@@ -48,14 +49,14 @@ def cached_crop_pairs(
         folder: of the cache.
         content_keys: what names the images by their content, in the order of ``paths``.
         paths: image files.
-        backbone, resolution, seed, device, precision, limit, read, progress: see `collect_crop_pairs`.
+        backbone, resolution, seed, device, precision, brighten, limit, read, progress: see `collect_crop_pairs`.
 
     Raises:
         StegoError: no image could be read, or the cache cannot be written.
     """
     # "auto" is another precision on another device, so what it comes to is what names the file.
     resolved = precision_of(precision, device_of(device))
-    names = [_VERSION, list(content_keys), backbone.fingerprint, resolution, seed, resolved, limit]
+    names = [_VERSION, list(content_keys), backbone.fingerprint, resolution, seed, resolved, brighten, limit]
     path = folder / "pairs" / f"{hashlib.sha256(json.dumps(names).encode()).hexdigest()[:24]}.safetensors"
     remove_stale_parts(path.parent)
     if path.is_file():
@@ -64,7 +65,9 @@ def cached_crop_pairs(
             return CropPairs(kept["first"].float(), kept["second"].float())
         except (SafetensorError, KeyError, OSError):
             path.unlink(missing_ok=True)  # damaged: collected anew below
-    pairs = collect_crop_pairs(paths, backbone, resolution=resolution, limit=limit, seed=seed, device=device, precision=resolved, read=read, progress=progress)
+    pairs = collect_crop_pairs(
+        paths, backbone, resolution=resolution, limit=limit, seed=seed, device=device, precision=resolved, brighten=brighten, read=read, progress=progress
+    )
     try:
         with replacing(path) as part:
             write_tensors(part, {"first": pairs.first.half().contiguous(), "second": pairs.second.half().contiguous()})

@@ -77,6 +77,7 @@ class FeatureCache:
         device: str = "auto",
         precision: Precision = "auto",
         flip: bool = False,
+        brighten: bool = False,
         batch_size: int = 16,
         folder: Path | None = None,
         read: Callable[[Path], npt.NDArray[np.uint8]] | None = None,
@@ -96,6 +97,7 @@ class FeatureCache:
             device: "auto", "cpu", "cuda" or "mps".
             precision: "auto", "fp32" or "bf16".
             flip: average with the features of the mirrored image.
+            brighten: dark images; see `stego_app.features.exposure.brightened`.
             batch_size: images a forward pass.
             folder: where the store lies; `default_cache_folder` if not given.
             read: how a file becomes an image (H, W, 3) uint8, for data sets whose tiles are no pictures; `read_image` if not given.
@@ -107,9 +109,9 @@ class FeatureCache:
         """
         where = device_of(device)
         resolved = precision_of(precision, where)
-        store = (folder or default_cache_folder()) / "features" / _settings_key(backbone, resolution, crops, resolved, flip)
+        store = (folder or default_cache_folder()) / "features" / _settings_key(backbone, resolution, crops, resolved, flip, brighten)
         builder = _Builder(store, backbone.to(where), where, resolved, flip, batch_size)
-        workload = partial(prepare, known=builder.known, resolution=resolution, patch=backbone.patch_size, crops=crops, read=read)
+        workload = partial(prepare, known=builder.known, resolution=resolution, patch=backbone.patch_size, crops=crops, brighten=brighten, read=read)
         taken, failures = builder.take(paths, workload, crops, progress)
         if not taken:
             raise NothingReadError(_nothing_read(failures), failures)
@@ -266,7 +268,7 @@ def _block(key: str, feature: torch.Tensor) -> Block:
     return Block(key, height, width, tokens.half().numpy(), pooled.numpy())
 
 
-def _settings_key(backbone: Backbone, resolution: Resolution, crops: Crops, precision: str, flip: bool) -> str:
+def _settings_key(backbone: Backbone, resolution: Resolution, crops: Crops, precision: str, flip: bool, brighten: bool) -> str:
     """The sub-folder of the store: everything but the image that features depend on."""
     settings = {
         "store": _STORE_VERSION,
@@ -275,6 +277,7 @@ def _settings_key(backbone: Backbone, resolution: Resolution, crops: Crops, prec
         "crops": crops,
         "precision": precision,
         "flip": flip,
+        **({"brighten": True} if brighten else {}),  # so that stores made before there was such a thing are still found
     }
     return f"{backbone.fingerprint}-{hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]}"
 

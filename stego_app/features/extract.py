@@ -12,6 +12,7 @@ from PIL import Image
 
 from models.backbone import Backbone
 from models.errors import StegoError
+from stego_app.features.exposure import brightened
 from stego_app.runtime.tokens import PatchTokens
 from stego_app.runtime.torch_tokens import TorchTokens
 
@@ -47,20 +48,22 @@ def input_size(height: int, width: int, resolution: Resolution, patch: int) -> t
     return (short, long) if height <= width else (long, short)
 
 
-def resize_for_backbone(image: npt.NDArray[np.uint8], resolution: Resolution, patch: int) -> torch.Tensor:
+def resize_for_backbone(image: npt.NDArray[np.uint8], resolution: Resolution, patch: int, *, brighten: bool = False) -> torch.Tensor:
     """An image as the backbone takes it, by bicubic resampling with antialiasing.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         resolution: pixels of the short side, or an exact (height, width); see `input_size`.
         patch: the backbone's patch size.
+        brighten: a dark image; see `stego_app.features.exposure.brightened`.
 
     Returns:
         (3, h, w) float32 in [0, 1]; h and w are multiples of ``patch``.
     """
     height, width = input_size(image.shape[0], image.shape[1], resolution, patch)
     resized = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
-    return torch.from_numpy(resized.copy()).permute(2, 0, 1).float() / 255
+    ready = torch.from_numpy(resized.copy()).permute(2, 0, 1).float() / 255
+    return brightened(ready) if brighten else ready
 
 
 def device_of(name: str) -> torch.device:

@@ -49,6 +49,7 @@ def prepare(
     resolution: Resolution,
     patch: int,
     crops: Crops,
+    brighten: bool = False,
     read: Callable[[Path], npt.NDArray[np.uint8]] | None = None,
 ) -> Prepared:
     """Read and hash the file at ``path``; decode (by ``read``, if given) and resize it unless ``known`` says that all its keys are in the cache."""
@@ -64,4 +65,4 @@ def prepare(
     except StegoError as error:
         return Prepared(path, content, [], str(error).removeprefix(f"{path}: "))
     parts = [image] if crops == "none" else five_crops(image)
-    return Prepared(path, content, [resize_for_backbone(np.ascontiguousarray(part), resolution, patch) for part in parts])
+    return Prepared(path, content, [resize_for_backbone(np.ascontiguousarray(part), resolution, patch, brighten=brighten) for part in parts])

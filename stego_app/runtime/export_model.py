@@ -18,6 +18,7 @@ from models.backbone_sources import DEFAULT, load_backbone
 from models.errors import StegoError
 from stego_app.atomic import check_place, output_error, replacing, write_text
 from stego_app.classes import IGNORED, class_table
+from stego_app.features.exposure import DARK
 from stego_app.runtime.check import Agreement, check_images, compare, refuse_disagreement
 from stego_app.runtime.exported import SUFFIXES
 from stego_app.runtime.extras import require
@@ -143,6 +144,7 @@ def _about_segmenter(model: SegmenterModel) -> dict[str, Any]:
         },
         "resolution": model.settings.resolution,
         "window": model.settings.window,
+        "brighten_below": DARK if model.settings.brighten else 0.0,
         "ignored": IGNORED,
         "cluster_to_class": [int(label) for label in table.leaf_to_label],
         "classes": [{"id": index, "name": name, "color": hex_color(table.palette[index])} for index, name in enumerate(table.names)],

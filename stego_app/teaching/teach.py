@@ -70,6 +70,7 @@ def teach(
         [sample.image for sample in dataset.samples],
         segmenter.model.backbone,
         resolution=segmenter.model.settings.resolution,
+        brighten=segmenter.model.settings.brighten,
         device=device,
         batch_size=batch_size,
         folder=cache,

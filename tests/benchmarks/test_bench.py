@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,17 +46,20 @@ def labelled_folder(root: Path, count: int, classes: int = 3, size: tuple[int, i
 
 
 def setting_of(tmp_path: Path, backbone: Backbone) -> Setting:
-    return Setting(tmp_path / "data", tmp_path / "results", backbone, None, 7, tmp_path / "cache", "cpu", silent)
+    return Setting(tmp_path / "data", tmp_path / "results", backbone, None, 7, False, tmp_path / "cache", "cpu", silent)
 
 
 STRIPES = Task("stripes", "stripes", None, None, (64, 96))
 
 
 def test_cells_of_published_rows_keep_their_names(tmp_path: Path) -> None:
-    setting = Setting(tmp_path, tmp_path, SimpleNamespace(fingerprint="abc"), None, 500, None, "cpu", silent)  # type: ignore[arg-type]
+    setting = Setting(tmp_path, tmp_path, SimpleNamespace(fingerprint="abc"), None, 500, False, None, "cpu", silent)  # type: ignore[arg-type]
     assert cell_path(setting, SHARED[0], "kmeans", 0, False).name == "abc-camvid-train-val-336x448-kmeans-seed0.json"
     assert cell_path(setting, SHARED[2], "stego-cocostuff-s", 2, True).name == "abc-msrc_v2-all-all-224x336-stego-cocostuff-s-500-seed2-crf.json"
     assert cell_path(setting, SHARED[1], DEFAULT, 1, False).name == f"abc-camvid-train-train-336x448-default-{recipe_fingerprint()}-seed1.json"
+    bright = replace(setting, brighten=True)
+    assert cell_path(bright, SHARED[0], "kmeans", 0, False).name == "abc-camvid-train-val-336x448-kmeans-brightened-seed0.json"
+    assert cell_path(bright, SHARED[1], DEFAULT, 1, False) == cell_path(setting, SHARED[1], DEFAULT, 1, False)  # it always sees them so
 
 
 def test_method_keys_tell_settings_apart() -> None:
@@ -155,7 +159,7 @@ def test_an_own_folder_is_a_task_on_all_its_images_and_an_absent_one_is_named(tm
 def test_scores_are_those_of_a_perfect_prediction(tmp_path: Path, tiny_backbone: Backbone) -> None:
     labelled_folder(tmp_path / "data" / "stripes", 4)
     setting = setting_of(tmp_path, tiny_backbone)
-    labelled = setting.features(STRIPES, None)
+    labelled = setting.features(STRIPES, None, brighten=False)
     dataset = labelled[0]
     maps = iter([dataset.read_label(sample) for sample in dataset.samples])
 
@@ -172,7 +176,7 @@ def test_scores_are_those_of_a_perfect_prediction(tmp_path: Path, tiny_backbone:
 
 def test_a_probe_is_fitted_on_even_images_and_scored_on_odd_ones(tmp_path: Path, tiny_backbone: Backbone) -> None:
     labelled_folder(tmp_path / "data" / "stripes", 5)
-    labelled = setting_of(tmp_path, tiny_backbone).features(STRIPES, None)
+    labelled = setting_of(tmp_path, tiny_backbone).features(STRIPES, None, brighten=False)
     seen: list[int] = []
 
     def embed(tokens: npt.NDArray[np.float32], grid: tuple[int, int]) -> torch.Tensor:

@@ -99,3 +99,13 @@ def test_pixel_order_is_kept(tiny_backbone: Backbone) -> None:
     image: npt.NDArray[np.uint8] = np.full((32, 32, 3), (255, 0, 0), np.uint8)
     [view] = views_of(image, [], 32, tiny_backbone.patch_size)
     assert view[:, 0, 0].tolist() == [1.0, 0.0, 0.0]
+
+
+def test_a_dark_crop_is_brightened_as_an_image_of_its_own(tiny_backbone: Backbone) -> None:
+    image = np.full((64, 64, 3), 200, np.uint8)
+    image[32:] = 20
+    dark = Box(0.1, 0.55, 0.4, 0.4, False)
+    plain, bright = (views_of(image, [dark], 32, tiny_backbone.patch_size, brighten=brighten) for brighten in (False, True))
+    assert torch.equal(plain[0], bright[0])
+    assert plain[1].mean() < 0.1
+    assert bright[1].mean() > 0.3

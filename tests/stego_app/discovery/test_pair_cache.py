@@ -45,7 +45,7 @@ def test_the_same_is_collected_once_and_gives_the_same_bits(calls: Calls, tiny_b
 
 def test_whatever_the_pairs_depend_on_is_in_the_name(calls: Calls, tiny_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     get(tmp_path, tiny_backbone, precision="fp32")
-    changes: list[dict[str, Any]] = [{"resolution": 64}, {"seed": 1}, {"limit": 7}, {"precision": "bf16"}, {"keys": ["a", "c"]}]
+    changes: list[dict[str, Any]] = [{"resolution": 64}, {"seed": 1}, {"limit": 7}, {"precision": "bf16"}, {"brighten": True}, {"keys": ["a", "c"]}]
     for options in changes:
         before = len(calls)
         get(tmp_path, tiny_backbone, **{"precision": "fp32", **options})

@@ -56,6 +56,17 @@ def test_holds_the_features_of_each_image(image_folder: Path, tiny_backbone: Bac
         np.testing.assert_allclose(cache.pooled[index], unit.mean(0) / unit.mean(0).norm(), atol=1e-4)
 
 
+def test_dark_images_are_brightened_where_asked_and_kept_apart(image_folder: Path, tiny_backbone: Backbone, tmp_path: Path) -> None:
+    path = tmp_path / "dark.png"
+    Image.fromarray((np.asarray(Image.open(images_of(image_folder)[0])) * 0.2).astype(np.uint8)).save(path)
+    plain, bright = (build([path], tiny_backbone, tmp_path / "cache", brighten=brighten) for brighten in (False, True))
+    assert bright.computed == 1  # not the plain one's entry
+    for cache, brighten in ((plain, False), (bright, True)):
+        [features] = extract_features(tiny_backbone, [resize_for_backbone(np.asarray(Image.open(path)), 48, 16, brighten=brighten)], precision="fp32")
+        np.testing.assert_allclose(cache.tokens(0), features.reshape(192, -1).T, atol=4e-3)
+    assert np.abs(plain.tokens(0).astype(np.float32) - bright.tokens(0)).max() > 0.05
+
+
 def test_tokens_stay_on_disk_and_cannot_be_changed(image_folder: Path, tiny_backbone: Backbone, tmp_path: Path) -> None:
     tokens = build(images_of(image_folder), tiny_backbone, tmp_path).tokens(0)
     assert isinstance(tokens, np.memmap)
