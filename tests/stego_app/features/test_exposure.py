@@ -15,8 +15,9 @@ from stego_app.features.extract import resize_for_backbone
 
 
 def luma(image: torch.Tensor) -> float:
-    """Mean of Y of the YIQ colour space over all pixels, one by one."""
-    return math.fsum(colorsys.rgb_to_yiq(*pixel)[0] for pixel in image.flatten(1).T.tolist()) / (image.shape[1] * image.shape[2])
+    """Mean of Y of the YIQ colour space over all pixels that are not black, one by one."""
+    seen = [colorsys.rgb_to_yiq(*pixel)[0] for pixel in image.flatten(1).T.tolist() if any(pixel)]
+    return math.fsum(seen) / len(seen)
 
 
 def picture(seed: int, scale: float) -> torch.Tensor:
@@ -40,6 +41,13 @@ def test_an_even_picture_gets_the_luminance_itself(value: float) -> None:
 def test_brighter_images_and_black_ones_stay_as_they_are() -> None:
     for image in (picture(0, 1.0), torch.ones(3, 4, 4), torch.zeros(3, 4, 4)):
         assert torch.equal(brightened(image), image)
+
+
+def test_a_black_frame_changes_nothing() -> None:
+    for scale in (0.3, 1.0):
+        image = picture(1, scale)
+        framed = torch.nn.functional.pad(image, (4, 4, 20, 20))
+        torch.testing.assert_close(brightened(framed)[:, 20:-20, 4:-4], brightened(image))
 
 
 def test_each_image_of_a_batch_counts_alone_and_the_order_of_brightness_is_kept() -> None:
