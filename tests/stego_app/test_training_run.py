@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from models.artifact import ArtifactError, read_artifact, read_header, write_artifact
@@ -95,33 +94,6 @@ def test_the_stored_settings_give_the_same_file_again(image_folder: Path, backbo
     assert train(monkeypatch, image_folder, first, backbone_file, "--classes", 4) == 0
     train_segmenter(TrainConfig.model_validate(read_header(first)["provenance"]["config"]), second)
     assert read_header(first)["sha256"] == read_header(second)["sha256"]
-
-
-def test_a_dark_image_gets_the_classes_of_its_bright_self_unless_told_not_to(
-    image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image = np.asarray(Image.open(image_folder / "photo0.png"))
-    dusk = (255 * (image / 255) ** 3).astype(np.uint8)
-    same = {}
-    for brighten in (True, False):
-        out = tmp_path / f"{brighten}.safetensors"
-        assert train(monkeypatch, image_folder, out, backbone_file, "--classes", 3, *([] if brighten else ["--set", "brighten=false"])) == 0
-        segmenter = Segmenter.load(out)
-        assert segmenter.model.settings.brighten is brighten
-        day, dark = (segmenter.encode(picture).tokens for picture in (image, dusk))
-        same[brighten] = float(torch.nn.functional.cosine_similarity(day, dark).mean())
-    assert same[True] > same[False]
-
-
-def test_a_file_from_before_dark_images_were_brightened_sees_them_as_they_are(
-    image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    new, old = tmp_path / "new.safetensors", tmp_path / "old.safetensors"
-    assert train(monkeypatch, image_folder, new, backbone_file, "--classes", 3) == 0
-    tensors, header = read_artifact(new, "segmenter")
-    del header["settings"]["brighten"]
-    write_artifact(old, "segmenter", tensors, header)
-    assert Segmenter.load(old).model.settings.brighten is False
 
 
 def test_labels_only_add_scores(image_folder: Path, backbone_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
