@@ -71,7 +71,7 @@ def explain_training(
         seed=seed,
         progress=progress,
     )
-    sections = explain(survey, table.names, found, quote(str(out)), resolution, objective)
+    sections = explain(survey, table.names, found, quote(str(out)), resolution, segmenter.model.settings.brighten, objective)
     return Explanation(sections, picture, [(labels.shape[0], labels.shape[1]) for labels in survey.maps], [path.name for path in survey.paths])
 
 

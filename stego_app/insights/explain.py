@@ -22,7 +22,7 @@ _SHOWN = 12
 """So many of a kind are shown at most; the counts are of all."""
 
 
-def explain(survey: Survey, names: Sequence[str], found: Measurements, model: str, resolution: int, objective: str = "auto") -> list[Section]:
+def explain(survey: Survey, names: Sequence[str], found: Measurements, model: str, resolution: int, brighten: bool, objective: str = "auto") -> list[Section]:
     """All sections of the explanation.
 
     Args:
@@ -31,13 +31,14 @@ def explain(survey: Survey, names: Sequence[str], found: Measurements, model: st
         found: see `stego_app.insights.measure.measure`.
         model: file of the segmenter, as commands take it.
         resolution: short side in pixels that it was trained with, for commands.
+        brighten: whether it sees dark images brightened.
         objective: "auto" or "stego", which decides what a refit is.
     """
     return [
         _stability(survey, names, found, objective),
         _duplicates(survey, names, found),
         _outliers(survey, found),
-        _styles(survey, names, found),
+        _styles(survey, names, found, brighten),
         _places(survey, names, found),
         advice(survey, names, found, model, resolution),
     ]
@@ -140,7 +141,7 @@ def _outliers(survey: Survey, found: Measurements) -> Section:
     return Section("outliers", "Which images are unusual?", how, insights)
 
 
-def _styles(survey: Survey, names: Sequence[str], found: Measurements) -> Section:
+def _styles(survey: Survey, names: Sequence[str], found: Measurements, brighten: bool) -> Section:
     how = (
         f"A class is listed where at least {CONFINED:.0%} of its patches lie in images of one sequence (by file name) "
         f"or one lighting (where the brightness of the rest "
@@ -149,7 +150,8 @@ def _styles(survey: Survey, names: Sequence[str], found: Measurements) -> Sectio
     )
     if not found.confined:
         text = "No class belongs to one sequence or one lighting only."
-        return Section("styles", "Do classes follow light or sequence?", how, [Insight(text, short="light and sequence: no class follows them")])
+        none = Insight(text, short="light and sequence: no class follows them")
+        return Section("styles", "Do classes follow light or sequence?", how, [none, *_dark(found.dark, brighten)])
     insights = []
     for item in found.confined[:_SHOWN]:
         name = names[item.label]
@@ -167,7 +169,20 @@ def _styles(survey: Survey, names: Sequence[str], found: Measurements) -> Sectio
         insights.append(Insight(text, {**values, "counterpart": None if item.counterpart is None else names[item.counterpart]}, spots))
     words = [f"{names[item.label]} only in images {item.style.name}" for item in found.confined]
     head = Insight(f"{len(words)} classes belong to one sequence or lighting.", {"count": len(words)}, short=f"light and sequence: {listed(words, 3)}")
-    return Section("styles", "Do classes follow light or sequence?", how, [head, *insights])
+    return Section("styles", "Do classes follow light or sequence?", how, [head, *insights, *_dark(found.dark, brighten)])
+
+
+def _dark(share: float, brighten: bool) -> list[Insight]:
+    """What was done about dark images, if there are any."""
+    if share == 0:
+        return []
+    done = (
+        "were brightened before the backbone saw them, so that light does not divide the classes; --set brighten=false leaves them as they are"
+        if brighten
+        else "were seen as they are; --set brighten=true brightens them first, so that light does not divide the classes"
+    )
+    short = f"light: {share:.0%} of the images are dark and were {'brightened' if brighten else 'left so'}"
+    return [Insight(f"{share:.0%} of the images are dark; they {done}.", {"dark": share, "brightened": brighten}, short=short)]
 
 
 def _places(survey: Survey, names: Sequence[str], found: Measurements) -> Section:

@@ -14,6 +14,7 @@ from models.errors import StegoError
 from stego_app.classes import ClassTable
 from stego_app.clusters import cut
 from stego_app.data.dataset import evenly
+from stego_app.features.exposure import DARK
 from stego_app.insights import outliers, places, styles
 from stego_app.insights.detail import Detail, confirm_detail
 from stego_app.insights.duplicates import Mixed, Pair, closest_pairs, find_mixed
@@ -43,13 +44,17 @@ class Links:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What was measured; see the modules of the same names. ``stability``: at each number of classes, K and fewer, that could be found again."""
+    """What was measured; see the modules of the same names.
+
+    ``stability``: at each number of classes, K and fewer, that could be found again. ``dark``: share of the images that are; see `stego_app.features.exposure`.
+    """
 
     stability: Mapping[int, Stability]
     pairs: Sequence[Pair]
     mixed: Sequence[Mixed]
     outliers: Sequence[outliers.Outlier]
     confined: Sequence[styles.Confined]
+    dark: float
     places: Sequence[places.Place]
     links: Links | None
     detail: Detail | None
@@ -93,6 +98,7 @@ def measure(
     progress("checking", 2, 3)
     looked, detail = _detail(survey, picture, finer)
     progress("checking", 3, 3)
+    brightness = _brightness(survey, picture, progress)
     similarity = outliers.partner_similarity(partners.cosine, survey.owners, len(survey.maps))
     mix = outliers.mix_distance(survey.histogram, survey.numbers)
     return Measurements(
@@ -100,7 +106,8 @@ def measure(
         pairs=pairs,
         mixed=find_mixed(table, merges, survey.leaves, partners.nearest, pairs[0] if pairs else None),
         outliers=outliers.find_outliers(similarity, survey.fit, mix),
-        confined=_confined(survey, picture, progress),
+        confined=_confined(survey, brightness),
+        dark=styles.dark_share(brightness, DARK),
         places=places.find_places(places.place_maps(survey.maps, survey.classes)),
         links=None if threshold is None or not partners.nearest.size else _links(survey, partners.cosine, threshold, seed),
         detail=detail,
@@ -127,9 +134,9 @@ def _detail(survey: Survey, picture: Picture, finer: Finer) -> tuple[list[int], 
     return looked, confirm_detail(coarse, fine) if looked else None
 
 
-def _confined(survey: Survey, picture: Picture, progress: Progress) -> list[styles.Confined]:
+def _confined(survey: Survey, brightness: Sequence[npt.NDArray[np.float64]]) -> list[styles.Confined]:
     histogram, by_name = survey.histogram, styles.sequences(survey.paths)
-    outside = styles.class_brightness(survey.maps, _brightness(survey, picture, progress), survey.classes)
+    outside = styles.class_brightness(survey.maps, brightness, survey.classes)
     by_light = styles.lighting(histogram, outside)
     means = [styles.centred_means(survey.projected, survey.labels, style.members[survey.owners], survey.classes) for style in [*by_name, *by_light.values()]]
     return styles.find_confined(histogram, by_name, by_light, means)

@@ -81,6 +81,12 @@ def class_brightness(maps: Sequence[Labels], brightness: Sequence[Values], class
     return np.stack(rows)
 
 
+def dark_share(brightness: Sequence[Values], limit: float) -> float:
+    """Share of the images with a mean brightness below ``limit``; wholly black patches do not count, nor images with NaN."""
+    known = [values[values > 0] for values in brightness if not np.isnan(values).any()]
+    return float(np.mean([bool(len(seen)) and seen.mean() < limit for seen in known])) if known else 0.0
+
+
 def rank_accuracy(values: Values, positive: Mask) -> float:
     """How often a positive has the larger value in a pair of one positive and one negative (the area under the ROC curve)."""
     ranks = rankdata(values)

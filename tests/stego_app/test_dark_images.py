@@ -40,6 +40,19 @@ def test_a_dark_image_is_seen_more_like_its_bright_self_unless_told_not_to(confi
     assert alike[True] > alike[False]
 
 
+@pytest.mark.parametrize(
+    ("brighten", "said"), [(True, "33% of the images are dark and were brightened"), (False, "33% of the images are dark and were left so")]
+)
+def test_the_report_says_how_many_images_are_dark_and_what_was_done(config: TrainConfig, image_folder: Path, tmp_path: Path, brighten: bool, said: str) -> None:
+    assert not [line for line in train_segmenter(config, tmp_path / "bright.safetensors").findings if "dark" in line]
+    for number in range(3):
+        image = np.asarray(Image.open(image_folder / f"photo{number}.png"))
+        Image.fromarray((255 * (image / 255) ** 4).astype(np.uint8)).save(image_folder / f"dusk{number}.png")
+    found = train_segmenter(config.model_copy(update={"brighten": brighten}), tmp_path / "mixed.safetensors")
+    assert [line for line in found.findings if "dark" in line] == [f"light: {said}"]
+    assert f"--set brighten={str(not brighten).lower()}" in found.report.read_text()
+
+
 def test_a_file_from_before_dark_images_were_brightened_sees_them_as_they_are(config: TrainConfig, tmp_path: Path) -> None:
     new, old = tmp_path / "new.safetensors", tmp_path / "old.safetensors"
     train_segmenter(config, new)

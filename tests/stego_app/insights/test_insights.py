@@ -20,7 +20,7 @@ from stego_app.insights.outliers import find_outliers, mix_distance, modified_z,
 from stego_app.insights.partners import PARTNERS, class_affinity, linked_share
 from stego_app.insights.places import CELLS, find_places, place_maps
 from stego_app.insights.stability import Stability, again, class_stability, matched_overlap, refits
-from stego_app.insights.styles import Style, find_confined, rank_accuracy, sequences
+from stego_app.insights.styles import Style, dark_share, find_confined, rank_accuracy, sequences
 from stego_app.insights.survey import Survey
 from stego_app.partners import find_partners
 from stego_app.report.spots import SIDE, spot_picture
@@ -218,7 +218,7 @@ def _seen(labels: np.ndarray) -> Survey:
 
 
 def _measured(stability: dict[int, Stability]) -> Measurements:
-    return Measurements(stability, [], [], [], [], [], None, None, [])
+    return Measurements(stability, [], [], [], [], 0.0, [], None, None, [])
 
 
 @pytest.mark.parametrize(("agreement", "said"), [(0.9, True), (0.7, False)])
@@ -230,3 +230,11 @@ def test_a_cut_of_the_tree_that_comes_back_is_proposed_with_what_it_joins(agreem
     section = advice(_seen(labels), names, _measured(stability), "m.safetensors", 224)
     texts = [insight.text for insight in section.insights]
     assert any("--classes 2" in text and "wet soil, dry soil, stones become one." in text for text in texts) == said
+
+
+def test_dark_images_are_counted_by_what_is_not_black() -> None:
+    framed = np.zeros((4, 4))
+    framed[1:3, 1:3] = 0.6
+    dark, gone = np.full((4, 4), 0.2), np.full((4, 4), np.nan)
+    assert dark_share([framed, dark, np.full((4, 4), 0.5), np.zeros((4, 4)), gone], 0.35) == 0.25
+    assert dark_share([gone], 0.35) == 0.0
