@@ -18,7 +18,7 @@ from stego_app.discovery.codebook import sum_by_code
 from stego_app.discovery.crop_pairs import CropPairs
 from stego_app.discovery.distil_head import distil_head
 from stego_app.discovery.division import Way, choose_way
-from stego_app.discovery.draws import Bank, Draw, classes_of_medoid, make_draws
+from stego_app.discovery.draws import Bank, Draw, classes_of_draws, make_draws
 from stego_app.discovery.halves import Split
 from stego_app.discovery.image_weight import STRONG_IMAGE_WEIGHT, choose_image_weight
 from stego_app.discovery.metric import position_whitening, same_point_similarity
@@ -109,7 +109,7 @@ def discover(
     count = _count(draws, splits, seed, notes) if classes is None else classes
     way = _way(draws, splits, count, seed, notes) if way is None else way
     progress("classes", settings.draws + 1, steps)
-    found, labels = classes_of_medoid(draws, count, way, seed)
+    found, labels = classes_of_draws(draws, count, way, seed)
     eigen = found.pairs.eigen(way.image_weight)
     fine = min(len(found.book), max(settings.fine, count))
     vectors = _code_vectors(eigen, way.begun)

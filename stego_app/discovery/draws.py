@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.metrics import adjusted_rand_score
 
 from models.errors import StegoError
 from stego_app.discovery.codebook import nearest_codes, spherical_kmeans
+from stego_app.discovery.consensus import medoid, voted
 from stego_app.discovery.correspondences import CrossLinks, adjacent_links, cross_image_links, pair_distribution, same_image_pairs
 from stego_app.discovery.division import Way, divide
 from stego_app.discovery.halves import Half, Split, half_of
@@ -124,8 +124,8 @@ def _code_maps(source: TokenSource, metric: Metric, books: Sequence[torch.Tensor
     return found
 
 
-def classes_of_medoid(draws: Sequence[Draw], classes: int, way: Way, seed: int) -> tuple[Draw, npt.NDArray[np.int64]]:
-    """The draw whose ``classes``, divided in this ``way``, the others agree with most, and the class (M,) of each of its codes.
+def classes_of_draws(draws: Sequence[Draw], classes: int, way: Way, seed: int) -> tuple[Draw, npt.NDArray[np.int64]]:
+    """The draw whose ``classes``, divided in this ``way``, the others agree with most, and the class (M,) of each of its codes by the votes of all.
 
     Raises:
         StegoError: no draw can be told apart into so many classes.
@@ -139,14 +139,7 @@ def classes_of_medoid(draws: Sequence[Draw], classes: int, way: Way, seed: int) 
             refused = error
     if not found:
         raise refused or StegoError("no draw to find classes in")
-    return found[medoid([labels[draw.codes[:_COMPARED_ON].numpy()] for draw, labels in found])]
-
-
-def medoid(partitions: Sequence[npt.NDArray[np.int64]]) -> int:
-    """Index of the partition with the highest mean adjusted Rand index with the others; the first of equals.
-
-    Args:
-        partitions: each (n,), the class of the same n patches.
-    """
-    table = np.array([[adjusted_rand_score(first, second) for second in partitions] for first in partitions])
-    return int(table.sum(1).argmax())
+    partitions = [labels[draw.codes.numpy()] for draw, labels in found]
+    kept = medoid([partition[:_COMPARED_ON] for partition in partitions])
+    draw, labels = found[kept]
+    return draw, voted(partitions, kept, labels, draw.codes.numpy())

@@ -3,47 +3,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from planted_tokens import planted
 
 from models.errors import StegoError
 from stego_app.discovery import DiscoverySettings
 from stego_app.discovery.correspondences import adjacent_links, cross_image_links, pair_distribution, same_image_pairs
 from stego_app.discovery.division import Way
-from stego_app.discovery.draws import Bank, Draw, classes_of_medoid, make_draws, medoid
+from stego_app.discovery.draws import Bank, Draw, classes_of_draws, make_draws
 from stego_app.discovery.metric import Metric, position_whitening, same_point_similarity
 from stego_app.discovery.pairs import IMAGE_WEIGHT, Pairs
 from stego_app.discovery.source import TokenSource
 
 SMALL = DiscoverySettings(codes=32, bank=600, draws=3)
-
-
-def naive_adjusted_rand(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> float:
-    """Over all pairs of patches: together in both, and what chance would give (Hubert & Arabie 1985)."""
-    together_first = first[:, None] == first[None]
-    together_second = second[:, None] == second[None]
-    upper = np.triu_indices(len(first), 1)
-    a, b = together_first[upper], together_second[upper]
-    expected = a.sum() * b.sum() / len(a)
-    largest = (a.sum() + b.sum()) / 2
-    return 1.0 if largest == expected else float(((a & b).sum() - expected) / (largest - expected))
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 3), min_size=12, max_size=12), min_size=1, max_size=5))
-def test_the_medoid_has_the_highest_mean_agreement(drawn: list[list[int]]) -> None:
-    partitions = [np.array(labels, dtype=np.int64) for labels in drawn]
-    means = [sum(naive_adjusted_rand(one, other) for other in partitions) for one in partitions]
-    assert means[medoid(partitions)] == pytest.approx(max(means))
-
-
-def test_two_alike_outvote_a_stray_whatever_their_numbers() -> None:
-    stray, alike = np.array([0, 1, 0, 1, 0, 1]), np.array([0, 0, 0, 1, 1, 1])
-    assert medoid([stray, alike, 1 - alike]) == 1
 
 
 def planted_bank() -> tuple[TokenSource, Metric, Bank, float]:
@@ -66,16 +39,16 @@ def test_draws_differ_and_each_counts_adjacent_patches_on_its_own_codebook() -> 
         np.testing.assert_allclose(draw.pairs.joint, pair_distribution(draw.cross.counts, adjacent_links(grids, len(draw.book)), SMALL.adjacent_weight))
         assert draw.pairs.joint.sum() == pytest.approx(1)
         np.testing.assert_allclose(draw.pairs.same_image, same_image_pairs(grids, len(draw.book)))
-    found, labels = classes_of_medoid(draws, 3, Way(3), seed=0)
+    found, labels = classes_of_draws(draws, 3, Way(3), seed=0)
     assert any(found is draw for draw in draws)
     assert set(labels.tolist()) == {0, 1, 2}
     with pytest.raises(StegoError, match="classes 32"):
-        classes_of_medoid([_flat(draw) for draw in draws], 32, Way(32), seed=0)
-    assert classes_of_medoid([_flat(draws[0]), draws[1]], 3, Way(3), seed=0)[0] is draws[1]
+        classes_of_draws([_flat(draw) for draw in draws], 32, Way(32), seed=0)
+    assert classes_of_draws([_flat(draws[0]), draws[1]], 3, Way(3), seed=0)[0] is draws[1]
     few = replace(draws[0], pairs=Pairs(np.full((2, 2), 0.25), np.zeros((2, 2))))
-    assert classes_of_medoid([few, draws[1]], 3, Way(3), seed=0)[0] is draws[1]
+    assert classes_of_draws([few, draws[1]], 3, Way(3), seed=0)[0] is draws[1]
     with pytest.raises(StegoError, match="classes 3: a draw holds only 2 distinct features"):
-        classes_of_medoid([few], 3, Way(3), seed=0)
+        classes_of_draws([few], 3, Way(3), seed=0)
 
 
 def test_a_split_counts_each_half_apart() -> None:
