@@ -30,6 +30,7 @@ from sklearn.metrics import roc_auc_score
 
 import stego_app.confidence
 from benchmarks.bench.cells import Setting
+from benchmarks.bench.methods import DEFAULT
 from benchmarks.bench.recipe import code_only, recipe_fingerprint
 from benchmarks.bench.scoring import Labelled
 from benchmarks.bench.tasks import SHARED, Task
@@ -151,7 +152,7 @@ def fill(setting: Setting, seeds: Sequence[int]) -> None:
             tasks = [task for task in SHARED if (task.folder, task.fit_split) == (folder, split)]
             if all(cell(setting, task, seed).exists() for task in tasks):
                 continue
-            dataset, cache = setting.features(tasks[0], split, brighten=True)
+            dataset, cache = setting.features(tasks[0], split, DEFAULT)
             size, paths = setting.size(tasks[0]), list(dict.fromkeys(cache.paths))
             pairs = collect_crop_pairs(
                 paths, setting.backbone, resolution=size, seed=seed, device=setting.device, brighten=True, read=reader(dataset), progress=setting.progress
@@ -161,7 +162,7 @@ def fill(setting: Setting, seeds: Sequence[int]) -> None:
             if agreement is None:
                 raise StegoError(f"{dataset.root}: too few images to measure agreement")
             for task in tasks:
-                scored = (dataset, cache) if task.score_split == split else setting.features(task, task.score_split, brighten=True)
+                scored = (dataset, cache) if task.score_split == split else setting.features(task, task.score_split, DEFAULT)
                 found = {"task": task.name, "seed": seed, "reliability": agreement.header(), **run(clusters, agreement, scored, setting.progress)}
                 write_bytes(cell(setting, task, seed), json.dumps(found, indent=1).encode())
 
@@ -227,7 +228,7 @@ def main() -> None:
     options.results.mkdir(parents=True, exist_ok=True)
     with terminal_progress() as progress:
         backbone = load_backbone(options.backbone)
-        setting = Setting(Path(options.data), options.results, backbone, options.resolution, 0, True, options.cache, options.device, progress)
+        setting = Setting(Path(options.data), options.results, backbone, options.resolution, 0, False, options.cache, options.device, progress)
         fill(setting, seeds)
     print(f"backbone {options.backbone} ({backbone.fingerprint}); recipe {recipe_fingerprint()}; seeds {options.seeds}\n\n{report(setting, seeds)}")
 

@@ -57,12 +57,9 @@ class Setting:
         """What the backbone sees of the task's images."""
         return self.resolution or task.size
 
-    def sees_bright(self, method: str) -> bool:
-        """Whether the method is shown dark images brightened."""
-        return self.brighten or method in _OF_THE_DEFAULT
-
-    def features(self, task: Task, split: str | None, *, brighten: bool) -> Labelled:
-        """The images of a split with their features."""
+    def features(self, task: Task, split: str | None, method: str) -> Labelled:
+        """The images of a split with their features, as ``method`` is shown them."""
+        brighten = self.brighten or method in _OF_THE_DEFAULT
         folder = variant_folder(task.folder, self.data, self.results / "variants") if task.variant else self.data / task.folder
         dataset = open_dataset(folder, split=split)
         paths = [sample.image for sample in dataset.labelled]
@@ -101,11 +98,10 @@ def _fill_method(setting: Setting, tasks: Sequence[Task], method: str, seed: int
     unprobed = method == DEFAULT and any(not cell_path(setting, task, LINEAR_CODES, seed, False).exists() for task in tasks)
     if not missing and not unprobed:
         return
-    features = partial(setting.features, brighten=setting.sees_bright(method))
-    labelled = features(tasks[0], tasks[0].fit_split)
+    labelled = setting.features(tasks[0], tasks[0].fit_split, method)
     fitted = fit(method, _job(setting, tasks[0], labelled, seed))
     for task, crf in missing:
-        scored = labelled if task.score_split == task.fit_split else features(task, task.score_split)
+        scored = labelled if task.score_split == task.fit_split else setting.features(task, task.score_split, method)
         cell = score(fitted.predict, scored, _classes(scored), crf=crf, progress=setting.progress)
         _write(setting, task, method, seed, crf, cell | {"fit_seconds": fitted.seconds, **fitted.record})
     if unprobed:
@@ -115,11 +111,10 @@ def _fill_method(setting: Setting, tasks: Sequence[Task], method: str, seed: int
 def _fill_probe(setting: Setting, tasks: Sequence[Task], method: str, seed: int, fitted: Fitted | None) -> None:
     """The cells of a linear probe: on features, or on the codes of ``fitted``."""
     embed = plain if fitted is None or fitted.codes is None else fitted.codes
-    features = partial(setting.features, brighten=setting.sees_bright(method))
     for task in tasks:
         if cell_path(setting, task, method, seed, False).exists():
             continue
-        fit_on, score_on = features(task, task.fit_split), features(task, task.score_split)
+        fit_on, score_on = setting.features(task, task.fit_split, method), setting.features(task, task.score_split, method)
         cell = probe(embed, fit_on, score_on, _classes(fit_on), seed=seed, progress=setting.progress)
         _write(setting, task, method, seed, False, cell | (fitted.record if fitted else {}))
 

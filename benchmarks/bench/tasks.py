@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.bench.variants import VARIANTS
 from models.errors import StegoError
 from stego_app.features import Resolution
+from stego_app.training_run import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def variant_tasks(names: list[str]) -> list[Task]:
     return [Task(VARIANTS[name].title, name, None, None, VARIANTS[name].size, variant=True) for name in names]
 
 
-OWN_SIZE = 224
+OWN_SIZE: int = TrainConfig.model_fields["resolution"].default
 """Short side at which the backbone sees folders that are not listed above: what `stego train` takes."""
 
 

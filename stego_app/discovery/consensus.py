@@ -1,4 +1,8 @@
-"""One answer from several draws: the classes of the draw that the others agree with most, and each code's by the votes of all."""
+"""One answer from several draws: the classes of the draw that the others agree with most, and each code's by the votes of all.
+
+The draw that is kept is the medoid of partitions by the adjusted Rand index (Hubert & Arabie 1985): it needs no labels, and lies closer
+to what all draws share than any one of them.
+"""
 
 from __future__ import annotations
 

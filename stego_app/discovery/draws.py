@@ -1,9 +1,7 @@
-"""Several discoveries from other patches and starts, and the one the others agree with most.
+"""Several discoveries from other patches and starts, and one answer from them.
 
 Which patches fill the codebook, and where k-means starts, move classes from seed to seed. Of several such draws the one is
-kept whose classes have the highest mean adjusted Rand index (Hubert & Arabie 1985) with those of the others: the medoid of
-partitions. It needs no labels, lies closer to what all draws share than any one of them, and stays a true minimiser, where
-averages of partitions blur small classes.
+kept whose classes agree most with those of the others, and all of them vote on the class of each of its codes; see `consensus`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ class DiscoverySettings(BaseModel):
     Attributes:
         codes: M, entries of the codebook on which correspondences are counted.
         bank: patches among which correspondences are looked for; the work grows with its square, memory with it alone.
-        draws: discoveries from other patches and starts, of which the one is kept that agrees most with the others.
+        draws: discoveries from other patches and starts, of which the one is kept that agrees most with the others; all vote on its codes.
         miss_rate: share of pairs of the *same* point in two views that may fall below the similarity from which two
             patches of different images count as corresponding. It sets that similarity, whatever the backbone.
         adjacent_weight: weight of correspondences between adjacent patches, beside those between images.

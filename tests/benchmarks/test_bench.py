@@ -159,7 +159,7 @@ def test_an_own_folder_is_a_task_on_all_its_images_and_an_absent_one_is_named(tm
 def test_scores_are_those_of_a_perfect_prediction(tmp_path: Path, tiny_backbone: Backbone) -> None:
     labelled_folder(tmp_path / "data" / "stripes", 4)
     setting = setting_of(tmp_path, tiny_backbone)
-    labelled = setting.features(STRIPES, None, brighten=False)
+    labelled = setting.features(STRIPES, None, LINEAR)
     dataset = labelled[0]
     maps = iter([dataset.read_label(sample) for sample in dataset.samples])
 
@@ -176,7 +176,7 @@ def test_scores_are_those_of_a_perfect_prediction(tmp_path: Path, tiny_backbone:
 
 def test_a_probe_is_fitted_on_even_images_and_scored_on_odd_ones(tmp_path: Path, tiny_backbone: Backbone) -> None:
     labelled_folder(tmp_path / "data" / "stripes", 5)
-    labelled = setting_of(tmp_path, tiny_backbone).features(STRIPES, None, brighten=False)
+    labelled = setting_of(tmp_path, tiny_backbone).features(STRIPES, None, LINEAR)
     seen: list[int] = []
 
     def embed(tokens: npt.NDArray[np.float32], grid: tuple[int, int]) -> torch.Tensor:

@@ -1,3 +1,5 @@
+"""Agreement and information within images, against loops over pairs and scikit-learn image by image."""
+
 from __future__ import annotations
 
 import numpy as np
