@@ -257,7 +257,7 @@ class JobStore:
         with self._lock:
             try:
                 if self._connection is None:
-                    self._connection = self._open()
+                    self._connection = _open(self._path)
                 with self._connection as connection:
                     yield connection
             except sqlite3.Error as error:
@@ -267,16 +267,37 @@ class JobStore:
                     self._connection = None
                 raise JobStoreError(f"the table of jobs cannot be used ({error}); is the disk of the data folder full, or may it only be read?") from error
 
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=_WAIT, check_same_thread=False)
-        connection.row_factory = sqlite3.Row
-        # Readers and the writer do not wait for each other, and a killed process leaves nothing half written.
-        connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = normal")
-        connection.executescript(_SCHEMA)
-        if "owner" not in {row["name"] for row in connection.execute("pragma table_info(jobs)")}:  # a table of the first release
-            connection.execute("alter table jobs add column owner text not null default ''")
-        return connection
+
+def _open(path: Path) -> sqlite3.Connection:
+    """A connection to the table, made if need be. SQLite waits for others by itself, except while a new file is switched to WAL: then it gives up at once."""
+    deadline = time.monotonic() + _WAIT
+    while True:
+        connection = sqlite3.connect(path, timeout=_WAIT, check_same_thread=False)
+        try:
+            _prepare(connection)
+            return connection
+        except sqlite3.Error as error:
+            connection.close()
+            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.row_factory = sqlite3.Row
+    # Readers and the writer do not wait for each other, and a killed process leaves nothing half written.
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = normal")
+    connection.executescript(_SCHEMA)
+    if not _has_owner(connection):  # a table of the first release
+        with connection:
+            connection.execute("begin immediate")  # of two that find it so, one may add the column
+            if not _has_owner(connection):
+                connection.execute("alter table jobs add column owner text not null default ''")
+
+
+def _has_owner(connection: sqlite3.Connection) -> bool:
+    return "owner" in {row["name"] for row in connection.execute("pragma table_info(jobs)")}
 
 
 def _job(row: sqlite3.Row) -> Job:

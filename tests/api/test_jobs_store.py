@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,28 @@ def test_a_job_is_kept_when_the_file_is_opened_again(store: JobStore, tmp_path: 
     again = JobStore(tmp_path / "jobs.sqlite")
     assert (row(again).state, row(again).options, row(again).total) == ("queued", {"crf": True}, 10)
     again.close()
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_many_open_a_folder_at_once(tmp_path: Path, old: bool) -> None:
+    """Of a new file, and of one of the first release: servers that start together on either."""
+    for number in range(10):
+        path = tmp_path / f"jobs{number}.sqlite"
+        if old:
+            JobStore(path).close()
+            with sqlite3.connect(path) as database:
+                database.execute("alter table jobs drop column owner")
+        ready = threading.Barrier(8)
+
+        def opened(path: Path = path, ready: threading.Barrier = ready) -> int:
+            ready.wait(60)
+            store = JobStore(path)
+            found = len(store.latest(1, owner="nobody"))
+            store.close()
+            return found
+
+        with ThreadPoolExecutor(8) as threads:
+            assert [future.result() for future in [threads.submit(opened) for _ in range(8)]] == [0] * 8
 
 
 def test_no_more_wait_and_no_two_fits_make_one_model_however_close_they_come(store: JobStore, tmp_path: Path) -> None:

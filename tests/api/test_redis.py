@@ -65,10 +65,11 @@ def running(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def url_of(log: Path) -> str:
+def url_of(log: Path, server: subprocess.Popen[bytes]) -> str:
     """The address that a server's log tells."""
     deadline = time.monotonic() + _PATIENCE
     while not (found := re.search(rb"serving on (http://\S+) ", log.read_bytes())):
+        assert server.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
     return found.group(1).decode()
@@ -81,9 +82,9 @@ def test_two_servers_and_a_worker_share_a_redis(tmp_path: Path) -> None:
         queue = stack.enter_context(redis(tmp_path))
         logs = [tmp_path / f"server{number}.log" for number in range(2)]
         servers = ["serve", "--port", "0", "--no-ui", "--device", "cpu", "--data", data, "--redis", queue, "--job-workers", "0"]
-        for log in logs:
-            stack.enter_context(running(log, *servers))
-        first, second = (stack.enter_context(httpx.Client(base_url=url_of(log), timeout=60)) for log in logs)
+        processes = [stack.enter_context(running(log, *servers)) for log in logs]  # both at once, on a folder that neither has seen
+        urls = [url_of(log, process) for log, process in zip(logs, processes, strict=True)]
+        first, second = (stack.enter_context(httpx.Client(base_url=url, timeout=60)) for url in urls)
         jobs: dict[str, dict[str, bytes]] = {}
         for number, server in enumerate((first, second, first)):
             files = photos(2 + number)
