@@ -24,7 +24,7 @@ from stego_app.discovery.image_weight import STRONG_IMAGE_WEIGHT, choose_image_w
 from stego_app.discovery.metric import position_whitening, same_point_similarity
 from stego_app.discovery.settings import DiscoverySettings
 from stego_app.discovery.source import TokenSource, image_numbers
-from stego_app.discovery.spectral import Matrix, Spectrum, spectral_codes
+from stego_app.discovery.spectral import Matrix, code_vectors, finer, spectral_codes
 from stego_app.discovery.tree import build_tree
 from stego_app.progress import Progress, silent
 
@@ -112,8 +112,8 @@ def discover(
     found, labels = classes_of_draws(draws, count, way, seed)
     eigen = found.pairs.eigen(way.image_weight)
     fine = min(len(found.book), max(settings.fine, count))
-    vectors = _code_vectors(eigen, way.begun)
-    tree = build_tree(spectral_codes(eigen, _finer(eigen, way.begun)), found.pairs.joint, labels, fine)
+    vectors = code_vectors(eigen, way.begun)
+    tree = build_tree(spectral_codes(eigen, finer(eigen, way.begun)), found.pairs.joint, labels, fine)
     directions = _directions(vectors, eigen.degrees, tree.leaf_of_code, fine)
     progress("classes", steps, steps)
     head, losses = _head(bank, found, torch.from_numpy(vectors).float(), settings, seed, progress)
@@ -170,16 +170,6 @@ def _way(draws: Sequence[Draw], splits: Sequence[Split], count: int, seed: int, 
     if way.begun > count:
         notes.append(f"the classes are {way.begun} clusters joined to {count}: halves of the images agree on them so, and not on {count} found at once")
     return way
-
-
-def _code_vectors(eigen: Spectrum, begun: int) -> Matrix:
-    """What the head learns: unit vectors (M, E) whose first half tells the clusters apart that classes are made of, the second also what is inside them."""
-    return np.concatenate([spectral_codes(eigen, begun), spectral_codes(eigen, _finer(eigen, begun))], axis=1) / 2**0.5
-
-
-def _finer(eigen: Spectrum, begun: int) -> int:
-    """Dimensions in which fine clusters are told apart; beyond about twice the clusters that classes are made of eigenvectors are mostly noise."""
-    return min(len(eigen.values), 2 * begun)
 
 
 def _directions(vectors: Matrix, degrees: Matrix, leaf_of_code: npt.NDArray[np.int64], fine: int) -> torch.Tensor:

@@ -19,11 +19,16 @@ from sklearn.metrics import adjusted_rand_score
 from models.errors import StegoError
 from stego_app.clusters import cut
 from stego_app.discovery.agreement import agreement_within_images
+from stego_app.discovery.borders import Borders, join_across
 from stego_app.discovery.halves import Split
 from stego_app.discovery.pairs import IMAGE_WEIGHT, Pairs
-from stego_app.discovery.spectral import cluster_codes, spectral_codes
-from stego_app.discovery.tree import Labels, merge_order
+from stego_app.discovery.spectral import cluster_codes, code_vectors, finer, spectral_codes
+from stego_app.discovery.tree import Labels, build_tree, merge_order
 
+PIECES = 1.25
+"""Pieces for each class that are joined again. Twice as many join things that are none."""
+_FINE = 64
+"""Fine clusters of which the tree is made that gives the pieces."""
 CLEARLY = 0.1
 """Agreement that another number of clusters must gain. Below it lie differences between splits of one set that mean nothing for the classes."""
 
@@ -54,6 +59,27 @@ def divide(pairs: Pairs, classes: int, way: Way, seed: int) -> Labels:
     if way.begun == classes:
         return labels
     return cut(merge_order(pairs.joint, labels, np.arange(way.begun)), classes)[labels]
+
+
+def mend(pairs: Pairs, found: Borders, labels: Labels, way: Way) -> Labels:
+    """Class (M,) of each code: the classes ``labels``, cut into `PIECES` times as many and joined again where borders are soft.
+
+    What was divided that is one thing is joined so, and what is left of the number of classes goes to where the tree divides next.
+    Fewer than four classes stay as they are.
+
+    Args:
+        pairs: of the codes.
+        found: borders of the codes.
+        labels: what `divide` gives.
+        way: how it was asked to.
+    """
+    classes = int(labels.max()) + 1
+    pieces = min(int(PIECES * classes), pairs.size)
+    if pieces <= classes:
+        return labels
+    eigen = pairs.eigen(way.image_weight)
+    tree = build_tree(spectral_codes(eigen, finer(eigen, way.begun)), pairs.joint, labels, min(pairs.size, max(_FINE, pieces)))
+    return join_across(cut(tree.merges, pieces)[tree.leaf_of_code], classes, found, code_vectors(eigen, way.begun), eigen.degrees)
 
 
 def choose_way(splits: Sequence[Split], classes: int, image_weight: float, seed: int) -> Way:

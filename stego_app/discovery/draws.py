@@ -15,10 +15,11 @@ import numpy.typing as npt
 import torch
 
 from models.errors import StegoError
+from stego_app.discovery.borders import Cosines, adjacent_cosines, borders
 from stego_app.discovery.codebook import nearest_codes, spherical_kmeans
 from stego_app.discovery.consensus import medoid, voted
 from stego_app.discovery.correspondences import CrossLinks, adjacent_links, cross_image_links, pair_distribution, same_image_pairs
-from stego_app.discovery.division import Way, divide
+from stego_app.discovery.division import Way, divide, mend
 from stego_app.discovery.halves import Half, Split, half_of
 from stego_app.discovery.metric import Metric
 from stego_app.discovery.pairs import Pairs
@@ -41,10 +42,11 @@ class Bank:
 
 
 class CodeMaps(NamedTuple):
-    """Whole images as maps of codes: ``images`` (i,) the number of each, ``maps`` i of them (h, w) int16."""
+    """Whole images as maps of codes: ``images`` (i,) the number of each, ``maps`` i of them (h, w) int16, ``cosines`` the `adjacent_cosines` of each."""
 
     images: npt.NDArray[np.int64]
     maps: list[npt.NDArray[np.int16]]
+    cosines: list[Cosines]
 
     def codes(self) -> npt.NDArray[np.int64]:
         """The code (n,) of each patch of all these images."""
@@ -114,9 +116,11 @@ def _code_maps(source: TokenSource, metric: Metric, books: Sequence[torch.Tensor
     """The same images as maps of the codes of every codebook: each is read and projected once for all of them."""
     chosen = np.sort(np.random.default_rng(seed).permutation(len(source))[:images])
     numbers = image_numbers(source)[chosen]
-    found = [CodeMaps(numbers, []) for _ in books]
+    cosines: list[Cosines] = []
+    found = [CodeMaps(numbers, [], cosines) for _ in books]
     for index in chosen.tolist():
         tokens = metric.project(source.tokens(index))
+        cosines.append(adjacent_cosines(tokens, source.grid(index)))
         for book, code_maps in zip(books, found, strict=True):
             code_maps.maps.append(nearest_codes(tokens, book).numpy().reshape(source.grid(index)).astype(np.int16))
     return found
@@ -132,9 +136,11 @@ def classes_of_draws(draws: Sequence[Draw], classes: int, way: Way, seed: int) -
     refused: StegoError | None = None
     for number, draw in enumerate(draws):
         try:
-            found.append((draw, divide(draw.pairs, classes, way, seed + number)))
+            labels = divide(draw.pairs, classes, way, seed + number)
         except StegoError as error:
             refused = error
+        else:
+            found.append((draw, mend(draw.pairs, borders(draw.seen.maps, draw.seen.cosines, len(draw.book)), labels, way)))
     if not found:
         raise refused or StegoError("no draw to find classes in")
     partitions = [labels[draw.codes.numpy()] for draw, labels in found]

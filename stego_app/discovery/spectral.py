@@ -75,6 +75,16 @@ def spectral_codes(found: Spectrum, dimensions: int) -> Matrix:
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
 
 
+def code_vectors(found: Spectrum, clusters: int) -> Matrix:
+    """Unit vectors (M, E) whose first half tells ``clusters`` apart, the second also what is inside them."""
+    return np.concatenate([spectral_codes(found, clusters), spectral_codes(found, finer(found, clusters))], axis=1) / 2**0.5
+
+
+def finer(found: Spectrum, clusters: int) -> int:
+    """Dimensions in which what is inside ``clusters`` is told apart; beyond about twice as many eigenvectors are mostly noise."""
+    return min(len(found.values), 2 * clusters)
+
+
 def cluster_codes(codes: Matrix, weights: Matrix, classes: int, seed: int) -> npt.NDArray[np.int64]:
     """Class (M,) of each code: weighted k-means, the best of ten starts; all classes are used.
 

@@ -9,6 +9,7 @@ from planted_tokens import planted
 
 from models.errors import StegoError
 from stego_app.discovery import DiscoverySettings
+from stego_app.discovery.borders import adjacent_cosines
 from stego_app.discovery.correspondences import adjacent_links, cross_image_links, pair_distribution, same_image_pairs
 from stego_app.discovery.division import Way
 from stego_app.discovery.draws import Bank, Draw, classes_of_draws, make_draws
@@ -37,6 +38,8 @@ def test_draws_differ_and_each_counts_adjacent_patches_on_its_own_codebook() -> 
         grids = [(metric.project(source.tokens(i)) @ draw.book.T).argmax(1).numpy().reshape(source.grid(i)) for i in range(len(source))]
         np.testing.assert_array_equal(np.stack(draw.seen.maps), np.stack(grids))
         np.testing.assert_allclose(draw.pairs.joint, pair_distribution(draw.cross.counts, adjacent_links(grids, len(draw.book)), SMALL.adjacent_weight))
+        for i, found in enumerate(draw.seen.cosines):
+            np.testing.assert_allclose(found, adjacent_cosines(metric.project(source.tokens(i)), source.grid(i)), atol=1e-6)
         assert draw.pairs.joint.sum() == pytest.approx(1)
         np.testing.assert_allclose(draw.pairs.same_image, same_image_pairs(grids, len(draw.book)))
     found, labels = classes_of_draws(draws, 3, Way(3), seed=0)

@@ -23,7 +23,7 @@ def draw(seed: int, across: float) -> Draw:
     maps = [places.permutation(np.repeat(np.flatnonzero(kind == KIND), 2)).reshape(5, 8).astype(np.int16) for kind in [0, 1] * 10]
     pairs = Pairs((joint + joint.T) / (2 * joint.sum()), same_image_pairs(maps, 40))
     none = np.zeros(0, dtype=np.int64)
-    return Draw(none, torch.eye(40), torch.zeros(0, dtype=torch.long), CrossLinks(joint, 1.0), CodeMaps(np.arange(20), maps), pairs)
+    return Draw(none, torch.eye(40), torch.zeros(0, dtype=torch.long), CrossLinks(joint, 1.0), CodeMaps(np.arange(20), maps, []), pairs)
 
 
 def test_where_images_come_in_kinds_that_share_little_classes_lie_within_images() -> None:
