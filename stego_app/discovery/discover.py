@@ -17,15 +17,15 @@ from stego_app.discovery.class_count import choose_classes, unchecked_classes
 from stego_app.discovery.codebook import sum_by_code
 from stego_app.discovery.crop_pairs import CropPairs
 from stego_app.discovery.distil_head import distil_head
-from stego_app.discovery.division import Way, choose_way
+from stego_app.discovery.division import Way, choose_way, tree_beneath
 from stego_app.discovery.draws import Bank, Draw, classes_of_draws, make_draws
 from stego_app.discovery.halves import Split
 from stego_app.discovery.image_weight import STRONG_IMAGE_WEIGHT, choose_image_weight
 from stego_app.discovery.metric import position_whitening, same_point_similarity
 from stego_app.discovery.settings import DiscoverySettings
 from stego_app.discovery.source import TokenSource, image_numbers
-from stego_app.discovery.spectral import Matrix, code_vectors, finer, spectral_codes
-from stego_app.discovery.tree import build_tree
+from stego_app.discovery.spectral import Matrix, code_vectors
+from stego_app.discovery.tree import Labels, Tree
 from stego_app.progress import Progress, silent
 
 _CALIBRATED_ON = 5_000
@@ -110,11 +110,7 @@ def discover(
     way = _way(draws, splits, count, seed, notes) if way is None else way
     progress("classes", settings.draws + 1, steps)
     found, labels = classes_of_draws(draws, count, way, seed)
-    eigen = found.pairs.eigen(way.image_weight)
-    fine = min(len(found.book), max(settings.fine, count))
-    vectors = code_vectors(eigen, way.begun)
-    tree = build_tree(spectral_codes(eigen, finer(eigen, way.begun)), found.pairs.joint, labels, fine)
-    directions = _directions(vectors, eigen.degrees, tree.leaf_of_code, fine)
+    vectors, tree, directions = _fine_clusters(found, labels, way, min(len(found.book), max(settings.fine, count)))
     progress("classes", steps, steps)
     head, losses = _head(bank, found, torch.from_numpy(vectors).float(), settings, seed, progress)
     model = ClusterModel(metric.mean, metric.matrix, head, directions, 1.0, tree.merges, count)
@@ -172,9 +168,13 @@ def _way(draws: Sequence[Draw], splits: Sequence[Split], count: int, seed: int, 
     return way
 
 
-def _directions(vectors: Matrix, degrees: Matrix, leaf_of_code: npt.NDArray[np.int64], fine: int) -> torch.Tensor:
-    weighted = torch.from_numpy(vectors * degrees[:, None]).float()
-    return normalize(sum_by_code(weighted, torch.from_numpy(leaf_of_code), fine), dim=1)
+def _fine_clusters(found: Draw, labels: Labels, way: Way, fine: int) -> tuple[Matrix, Tree, torch.Tensor]:
+    """The vectors (M, E) of codes that the head learns, the tree of ``fine`` clusters beneath the classes ``labels``, and their directions (fine, E)."""
+    eigen = found.pairs.eigen(way.image_weight)
+    vectors = code_vectors(eigen, way.begun)
+    tree = tree_beneath(found.pairs, labels, way, fine)
+    weighted = torch.from_numpy(vectors * eigen.degrees[:, None]).float()
+    return vectors, tree, normalize(sum_by_code(weighted, torch.from_numpy(tree.leaf_of_code), fine), dim=1)
 
 
 def _head(bank: Bank, found: Draw, vectors: torch.Tensor, settings: DiscoverySettings, seed: int, progress: Progress) -> tuple[Head, list[float]]:

@@ -23,7 +23,7 @@ from stego_app.discovery.borders import Borders, join_across
 from stego_app.discovery.halves import Split
 from stego_app.discovery.pairs import IMAGE_WEIGHT, Pairs
 from stego_app.discovery.spectral import cluster_codes, code_vectors, finer, spectral_codes
-from stego_app.discovery.tree import Labels, build_tree, merge_order
+from stego_app.discovery.tree import Labels, Tree, build_tree, merge_order
 
 PIECES = 1.25
 """Pieces for each class that are joined again. Twice as many join things that are none."""
@@ -61,6 +61,12 @@ def divide(pairs: Pairs, classes: int, way: Way, seed: int) -> Labels:
     return cut(merge_order(pairs.joint, labels, np.arange(way.begun)), classes)[labels]
 
 
+def tree_beneath(pairs: Pairs, labels: Labels, way: Way, fine: int) -> Tree:
+    """The tree of ``fine`` clusters beneath the classes ``labels`` (M,), which were found in this ``way``."""
+    eigen = pairs.eigen(way.image_weight)
+    return build_tree(spectral_codes(eigen, finer(eigen, way.begun)), pairs.joint, labels, fine)
+
+
 def mend(pairs: Pairs, found: Borders, labels: Labels, way: Way) -> Labels:
     """Class (M,) of each code: the classes ``labels``, cut into `PIECES` times as many and joined again where borders are soft.
 
@@ -78,7 +84,7 @@ def mend(pairs: Pairs, found: Borders, labels: Labels, way: Way) -> Labels:
     if pieces <= classes:
         return labels
     eigen = pairs.eigen(way.image_weight)
-    tree = build_tree(spectral_codes(eigen, finer(eigen, way.begun)), pairs.joint, labels, min(pairs.size, max(_FINE, pieces)))
+    tree = tree_beneath(pairs, labels, way, min(pairs.size, max(_FINE, pieces)))
     return join_across(cut(tree.merges, pieces)[tree.leaf_of_code], classes, found, code_vectors(eigen, way.begun), eigen.degrees)
 
 
