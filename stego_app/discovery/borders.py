@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from stego_app.discovery.correspondences import adjacent_pairs
 from stego_app.discovery.spectral import Matrix
-from stego_app.discovery.tree import Labels
+from stego_app.discovery.tree import Labels, by_cluster
 
 Cosines = npt.NDArray[np.float32]
 
@@ -37,8 +38,7 @@ class Borders(NamedTuple):
 
     def of(self, labels: Labels) -> Borders:
         """The same of clusters: ``labels`` (M,) is the cluster of each code, 0 to B - 1."""
-        member = np.eye(int(labels.max()) + 1)[labels]
-        return Borders(*(member.T @ table @ member for table in self))
+        return Borders(*(by_cluster(table, labels) for table in self))
 
     def change(self) -> Matrix:
         """By how many standard deviations (B, B) the cosine of adjacent patches falls from inside two clusters to their border; inf where nothing is known."""
@@ -52,17 +52,14 @@ class Borders(NamedTuple):
 
 
 def adjacent_cosines(tokens: torch.Tensor, grid: tuple[int, int]) -> Cosines:
-    """Cosines of vertically, then of horizontally adjacent patches, each in reading order; ``tokens`` (h·w, D) are unit."""
-    placed = tokens.reshape(*grid, -1)
-    pairs = [(placed[1:] * placed[:-1]).sum(2), (placed[:, 1:] * placed[:, :-1]).sum(2)]
-    return torch.cat([pair.flatten() for pair in pairs]).numpy()
+    """Cosine (n,) of each of the `adjacent_pairs` of patches; ``tokens`` (h·w, D) are unit."""
+    first, second = (torch.from_numpy(rows) for rows in adjacent_pairs(np.arange(len(tokens)).reshape(grid)))
+    return np.asarray((tokens[first] * tokens[second]).sum(1).numpy())
 
 
 def borders(maps: Sequence[npt.NDArray[np.integer]], cosines: Sequence[Cosines], size: int) -> Borders:
     """Of images as maps (h, w) of codes 0 to ``size`` - 1, with the `adjacent_cosines` of each."""
-    first = [np.concatenate([grid[1:].ravel(), grid[:, 1:].ravel()]) for grid in maps]
-    second = [np.concatenate([grid[:-1].ravel(), grid[:, :-1].ravel()]) for grid in maps]
-    place = np.concatenate(first).astype(np.int64) * size + np.concatenate(second)
+    place = np.concatenate([first * size + second for first, second in map(adjacent_pairs, maps)])
     cosine = np.concatenate(cosines).astype(np.float64)
     tables = [np.bincount(place, weights, size * size).reshape(size, size) for weights in (np.ones_like(cosine), cosine, cosine**2)]
     return Borders(*(np.asarray(table + table.T, dtype=np.float64) for table in tables))
@@ -80,10 +77,12 @@ def join_across(pieces: Labels, classes: int, found: Borders, vectors: Matrix, w
         vectors: (M, E) of each code; their weighted sum is a piece's direction.
         weights: (M,).
     """
-    labels = pieces.copy()
+    found = found.of(pieces)
+    sums = np.eye(len(found.counts))[pieces].T @ (vectors * weights[:, None])
+    labels = np.arange(len(sums))
     while (count := int(labels.max()) + 1) > classes:
-        sums = np.eye(count)[labels].T @ (vectors * weights[:, None])
-        directions = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+        own = np.eye(count)[labels].T @ sums
+        directions = own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
         alike = directions @ directions.T
         change = found.of(labels).change()
         pairs = np.triu(np.ones((count, count), dtype=bool), 1)
@@ -92,4 +91,4 @@ def join_across(pieces: Labels, classes: int, found: Borders, vectors: Matrix, w
         first, second = (int(i) for i in np.unravel_index(best, pairs.shape))
         labels[labels == second] = first
         labels[labels > second] -= 1
-    return labels
+    return labels[pieces]

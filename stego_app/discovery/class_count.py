@@ -24,6 +24,7 @@ import numpy.typing as npt
 from models.errors import StegoError
 from stego_app.discovery.halves import Split
 from stego_app.discovery.spectral import Matrix, Spectrum, cluster_codes, spectral_codes
+from stego_app.discovery.tree import by_cluster
 
 MOST_CLASSES = 50
 PRICE = 1.1
@@ -41,8 +42,7 @@ class ClassCount(NamedTuple):
 
 def held_out_loss(labels: npt.NDArray[np.int64], cross: Matrix, price: float = 1.0) -> float:
     """L of classes ``labels`` (M,) under ``cross`` (M, M), counts of correspondences of other images than they come from, at ``price`` a class."""
-    member = np.eye(int(labels.max()) + 1)[labels]
-    joint = member.T @ (cross + cross.T) @ member
+    joint = by_cluster(cross + cross.T, labels)
     share = joint.sum(1)
     # A class that held-out images do not show at all is not confirmed by them: it retains nothing.
     retained = np.divide(np.diag(joint), share, out=np.zeros(len(share)), where=share > 0)

@@ -86,13 +86,18 @@ def _counted(rows: npt.NDArray[np.int64], codes: npt.NDArray[np.int64], count: i
     return np.bincount(rows * size + codes, minlength=count * size).reshape(count, size).astype(np.int32)
 
 
+def adjacent_pairs(grid: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """What stands at both places of each pair of vertically, then of horizontally adjacent places of a grid (h, w): two arrays (n,), in reading order."""
+    wide = grid.astype(np.int64)  # products of codes outgrow the type that maps of them are kept in
+    return np.concatenate([wide[1:].ravel(), wide[:, 1:].ravel()]), np.concatenate([wide[:-1].ravel(), wide[:, :-1].ravel()])
+
+
 def adjacent_links(grids: Iterable[npt.NDArray[np.integer]], size: int) -> npt.NDArray[np.float64]:
     """Count horizontally and vertically adjacent patches: (M, M) float64 from grids (h, w) of codes."""
     counts = np.zeros(size * size, dtype=np.int64)
-    for narrow in grids:
-        grid = narrow.astype(np.int64)  # the product below outgrows the type that maps of codes are kept in
-        for first, second in ((grid[1:], grid[:-1]), (grid[:, 1:], grid[:, :-1])):
-            counts += np.bincount((first * size + second).ravel(), minlength=size * size)
+    for grid in grids:
+        first, second = adjacent_pairs(grid)
+        counts += np.bincount(first * size + second, minlength=size * size)
     return counts.reshape(size, size).astype(np.float64)
 
 

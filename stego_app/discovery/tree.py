@@ -54,6 +54,12 @@ def fine_clusters(points: Matrix, weights: Matrix, labels: Labels, fine: int) ->
     return np.asarray(np.unique(cluster, return_inverse=True)[1], dtype=np.int64)
 
 
+def by_cluster(table: Matrix, labels: Labels) -> Matrix:
+    """Sums (B, B) of a ``table`` (M, M) over the clusters of rows and columns; ``labels`` (M,) are 0 to B - 1."""
+    member = np.eye(int(labels.max()) + 1)[labels]
+    return np.asarray(member.T @ table @ member)
+
+
 def merge_order(pairs: Matrix, leaf_of_code: Labels, class_of_leaf: Labels) -> Labels:
     """Joins of leaves (F - 1, 2) by normalised co-occurrence P(a, b) / sqrt(P(a) P(b)), largest first, inside classes first.
 
@@ -61,8 +67,7 @@ def merge_order(pairs: Matrix, leaf_of_code: Labels, class_of_leaf: Labels) -> L
     smaller of the two would let one large cluster take all.
     """
     leaves = len(class_of_leaf)
-    member = np.eye(leaves)[leaf_of_code]
-    joint, nodes, classes = member.T @ pairs @ member, list(range(leaves)), class_of_leaf.copy()
+    joint, nodes, classes = by_cluster(pairs, leaf_of_code), list(range(leaves)), class_of_leaf.copy()
     merges: list[tuple[int, int]] = []
     while len(nodes) > 1:
         mass = joint.sum(1)
