@@ -111,7 +111,7 @@ def run(clusters: ClusterModel, agreement: Agreement, labelled: Labelled, progre
     images: list[Image] = []
     for index, path in enumerate(cache.paths):
         label, grid = dataset.read_label(samples[path]), cache.grid(index)
-        cosines = clusters.fine_logits(torch.from_numpy(cache.tokens(index).astype(np.float32)), grid)
+        cosines = clusters.fine_logits(torch.from_numpy(cache.tokens(index).astype(np.float32)))
         fine = torch.softmax(cosines / clusters.temperature, dim=1).T.reshape(-1, *grid).numpy()
         values = signals(cosines.T.reshape(-1, *grid).numpy(), fine, agreement, part, classes)
         # An empty row for what is ignored: nothing is here.

@@ -55,7 +55,7 @@ def probe_of(dataset: Dataset, cache: FeatureCache, classes: int) -> LinearProbe
 def predict(segmenter: Segmenter, tokens: torch.Tensor, grid: tuple[int, int], size: tuple[int, int], place: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     """Class (H, W): the leaf with the largest probability, upsampled, at its ``place`` (F,) among the data set's classes."""
     model = segmenter.model.clusters
-    maps = model.fine_probabilities(model.fine_logits(tokens, grid)).T.reshape(1, -1, *grid)
+    maps = model.fine_probabilities(model.fine_logits(tokens)).T.reshape(1, -1, *grid)
     leaves = interpolate(maps, size=size, mode="bilinear", align_corners=False)[0].argmax(dim=0).numpy()
     return place[leaves].astype(np.uint8)
 

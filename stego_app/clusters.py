@@ -97,31 +97,19 @@ class ClusterModel:
         return torch.cat([self._codes_of(projected), projected], dim=1)
 
     @torch.inference_mode()
-    def fine_logits(self, tokens: torch.Tensor, grid: tuple[int, int] | None = None) -> torch.Tensor:
-        """Cosine (n, F) of each token's code with each fine cluster, in [-1, 1].
-
-        Args:
-            tokens: (n, C) tokens; of one image in reading order where ``grid`` is given.
-            grid: (h, w) of the image's patches.
-        """
-        if grid is not None and grid[0] * grid[1] != len(tokens):
-            raise ValueError(f"{len(tokens)} tokens do not fill a grid of {grid[0]}x{grid[1]}")
+    def fine_logits(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Cosine (n, F) of the code of each of ``tokens`` (n, C) with each fine cluster, in [-1, 1]."""
         return self.codes(tokens) @ self.fine.T
 
     @torch.inference_mode()
-    def class_probabilities(self, tokens: torch.Tensor, classes: int | None = None, grid: tuple[int, int] | None = None) -> torch.Tensor:
-        """Probabilities (n, K) of the parts of the cut into ``classes``, numbered as `cut` does.
+    def class_probabilities(self, tokens: torch.Tensor, classes: int | None = None) -> torch.Tensor:
+        """Probabilities (n, K) of the parts of the cut into ``classes`` for ``tokens`` (n, C), numbered as `cut` does.
 
         Raises:
             StegoError: ``classes`` is not between 1 and the number of fine clusters.
         """
         parts = self.classes if classes is None else classes
-        return self.part_probabilities(tokens, cut(self.merges, parts), parts, grid)
-
-    @torch.inference_mode()
-    def part_probabilities(self, tokens: torch.Tensor, part_of_leaf: npt.NDArray[np.int64], parts: int, grid: tuple[int, int] | None = None) -> torch.Tensor:
-        """`sum_parts` of the `fine_probabilities` of ``tokens``; ``tokens`` and ``grid`` as in `fine_logits`."""
-        return sum_parts(self.fine_probabilities(self.fine_logits(tokens, grid)), part_of_leaf, parts)
+        return sum_parts(self.fine_probabilities(self.fine_logits(tokens)), cut(self.merges, parts), parts)
 
     def fine_probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         """Probabilities (n, F) of the fine clusters from their `fine_logits`."""

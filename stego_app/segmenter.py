@@ -285,7 +285,7 @@ class Segmenter:
 
     def probabilities(self, encoded: Encoded, *, classes: int | None = None) -> npt.NDArray[np.float32]:
         """(K + 1, h, w) probabilities on the patch grid: one row a class in the order of labels, the last for ignored."""
-        fine = self._clusters.fine_probabilities(self._clusters.fine_logits(encoded.tokens, encoded.grid))
+        fine = self._clusters.fine_probabilities(self._clusters.fine_logits(encoded.tokens))
         return self._class_maps(fine, encoded.grid, classes)
 
     def probabilities_and_trust(self, encoded: Encoded, *, classes: int | None = None) -> tuple[npt.NDArray[np.float32], Trust]:
@@ -296,7 +296,7 @@ class Segmenter:
         """
         if self.model.agreement is None:
             raise MissingConfidenceError
-        fine = self._clusters.fine_probabilities(self._clusters.fine_logits(encoded.tokens, encoded.grid))
+        fine = self._clusters.fine_probabilities(self._clusters.fine_logits(encoded.tokens))
         rows, count = self._rows(classes)
         trust = agreement_maps(_on_grid(fine, encoded.grid), self.model.agreement, rows, count)
         return self._class_maps(fine, encoded.grid, classes), trust

@@ -114,7 +114,7 @@ class _Run:
         grid = self.cache.grid(index)
         tokens = torch.from_numpy(self.cache.tokens(index).astype(np.float32))
         truth = np.asarray(cv2.resize(label, grid[::-1], interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
-        leaves = self.clusters.fine_logits(tokens, grid).argmax(dim=1).numpy()
+        leaves = self.clusters.fine_logits(tokens).argmax(dim=1).numpy()
         self.counts += accumulate(self.label_of_leaf[leaves].reshape(grid), truth, self.parts, self.classes, void=VOID)
         probed = {"features": tokens, "codes": self.clusters.codes(tokens), "detailed codes": self.clusters.detailed_codes(tokens)}
         if training:

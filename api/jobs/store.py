@@ -278,7 +278,8 @@ def _open(path: Path) -> sqlite3.Connection:
             return connection
         except sqlite3.Error as error:
             connection.close()
-            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            # The low byte is the error itself; what is above tells its kind (another is recovering the file, say).
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
 

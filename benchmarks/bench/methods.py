@@ -127,9 +127,9 @@ def _default(job: Job) -> tuple[Embed, dict[str, Any], Embed]:
     found = discover(job.cache, pairs, classes=job.classes, seed=job.seed, progress=job.progress)
     model = found.model
 
-    def predict(tokens: Tokens, grid: Grid) -> torch.Tensor:
+    def predict(tokens: Tokens, _grid: Grid) -> torch.Tensor:
         # Log-probabilities over the temperature's scale, so that one read-out serves all methods.
-        return model.class_probabilities(torch.from_numpy(tokens), job.classes, grid).clamp(min=1e-12).log() * TEMPERATURE
+        return model.class_probabilities(torch.from_numpy(tokens), job.classes).clamp(min=1e-12).log() * TEMPERATURE
 
     record = {"notes": list(found.notes), "recipe": recipe_fingerprint()}
     return predict, record, lambda tokens, _grid: model.detailed_codes(torch.from_numpy(tokens))

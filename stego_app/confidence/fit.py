@@ -87,7 +87,7 @@ def _look(
         grid = source.grid(index)
         # A copy, since the features of a cache are a read-only view of a file.
         found = torch.from_numpy(np.array(source.tokens(index), dtype=np.float32))
-        probabilities = clusters.fine_probabilities(clusters.fine_logits(found, grid))
+        probabilities = clusters.fine_probabilities(clusters.fine_logits(found))
         places = np.sort(random.permutation(len(found))[:share])
         images.append(_Image(int(numbers[index]), probabilities.T.reshape(-1, *grid).numpy(), places))
         tokens.append(clusters.project(found[torch.from_numpy(places)]))

@@ -109,7 +109,7 @@ def discover(
     count = _count(draws, splits, seed, notes) if classes is None else classes
     way = _way(draws, splits, count, seed, notes) if way is None else way
     progress("classes", settings.draws + 1, steps)
-    found, labels = classes_of_draws(draws, count, way, seed)
+    found, labels = classes_of_draws(draws, count, way, settings.fine, seed)
     vectors, tree, directions = _fine_clusters(found, labels, way, min(len(found.book), max(settings.fine, count)))
     progress("classes", steps, steps)
     head, losses = _head(bank, found, torch.from_numpy(vectors).float(), settings, seed, progress)

@@ -27,8 +27,6 @@ from stego_app.discovery.tree import Labels, Tree, build_tree, merge_order
 
 PIECES = 1.25
 """Pieces for each class that are joined again. Twice as many join things that are none."""
-_FINE = 64
-"""Fine clusters of which the tree is made that gives the pieces."""
 CLEARLY = 0.1
 """Agreement that another number of clusters must gain. Below it lie differences between splits of one set that mean nothing for the classes."""
 
@@ -67,7 +65,7 @@ def tree_beneath(pairs: Pairs, labels: Labels, way: Way, fine: int) -> Tree:
     return build_tree(spectral_codes(eigen, finer(eigen, way.begun)), pairs.joint, labels, fine)
 
 
-def mend(pairs: Pairs, found: Borders, labels: Labels, way: Way) -> Labels:
+def mend(pairs: Pairs, found: Borders, labels: Labels, way: Way, fine: int) -> Labels:
     """Class (M,) of each code: the classes ``labels``, cut into `PIECES` times as many and joined again where borders are soft.
 
     What was divided that is one thing is joined so, and what is left of the number of classes goes to where the tree divides next.
@@ -78,13 +76,14 @@ def mend(pairs: Pairs, found: Borders, labels: Labels, way: Way) -> Labels:
         found: borders of the codes.
         labels: what `divide` gives.
         way: how it was asked to.
+        fine: fine clusters of which the tree is made that gives the pieces.
     """
     classes = int(labels.max()) + 1
     pieces = min(int(PIECES * classes), pairs.size)
     if pieces <= classes:
         return labels
     eigen = pairs.eigen(way.image_weight)
-    tree = tree_beneath(pairs, labels, way, min(pairs.size, max(_FINE, pieces)))
+    tree = tree_beneath(pairs, labels, way, min(pairs.size, max(fine, pieces)))
     return join_across(cut(tree.merges, pieces)[tree.leaf_of_code], classes, found, code_vectors(eigen, way.begun), eigen.degrees)
 
 

@@ -126,7 +126,7 @@ def _code_maps(source: TokenSource, metric: Metric, books: Sequence[torch.Tensor
     return found
 
 
-def classes_of_draws(draws: Sequence[Draw], classes: int, way: Way, seed: int) -> tuple[Draw, npt.NDArray[np.int64]]:
+def classes_of_draws(draws: Sequence[Draw], classes: int, way: Way, fine: int, seed: int) -> tuple[Draw, npt.NDArray[np.int64]]:
     """The draw whose ``classes``, divided in this ``way``, the others agree with most, and the class (M,) of each of its codes by the votes of all.
 
     Raises:
@@ -140,7 +140,7 @@ def classes_of_draws(draws: Sequence[Draw], classes: int, way: Way, seed: int) -
         except StegoError as error:
             refused = error
         else:
-            found.append((draw, mend(draw.pairs, borders(draw.seen.maps, draw.seen.cosines, len(draw.book)), labels, way)))
+            found.append((draw, mend(draw.pairs, borders(draw.seen.maps, draw.seen.cosines, len(draw.book)), labels, way, fine)))
     if not found:
         raise refused or StegoError("no draw to find classes in")
     partitions = [labels[draw.codes.numpy()] for draw, labels in found]

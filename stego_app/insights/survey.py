@@ -89,7 +89,7 @@ def take_survey(
         grid = source.grid(entry)
         tokens = np.asarray(source.tokens(entry), dtype=np.float32)
         given = torch.from_numpy(tokens)
-        logits = clusters.fine_logits(given, grid)
+        logits = clusters.fine_logits(given)
         probability, label = sum_parts(clusters.fine_probabilities(logits), label_of_leaf, classes).max(dim=1)
         leaf = logits.argmax(dim=1).numpy()
         maps.append(label.numpy().reshape(grid))

@@ -74,7 +74,7 @@ def test_probabilities_are_sums_over_fine_clusters(head: Head) -> None:
     with torch.inference_mode():
         code = model.head(projected * 7**0.5)
     logits = code / code.norm(dim=1, keepdim=True) @ model.fine.T
-    np.testing.assert_allclose(model.fine_logits(tokens, (2, 5)).numpy(), logits.numpy(), atol=1e-5)
+    np.testing.assert_allclose(model.fine_logits(tokens).numpy(), logits.numpy(), atol=1e-5)
     fine, labels = torch.softmax(logits / 0.1, dim=1), cut(model.merges, 4)
     expected = np.stack([fine[:, labels == label].sum(1).numpy() for label in range(4)], axis=1)
     np.testing.assert_allclose(model.class_probabilities(tokens, 4).numpy(), expected, atol=1e-5)
@@ -88,11 +88,6 @@ def test_survives_the_way_through_tensors(head: Head) -> None:
     assert torch.equal(again.fine_logits(tokens), model.fine_logits(tokens))
     assert np.array_equal(again.merges, model.merges)
     assert (again.classes, again.temperature) == (model.classes, model.temperature)
-
-
-def test_tokens_that_do_not_fill_the_grid_are_refused() -> None:
-    with pytest.raises(ValueError, match="grid of 3x4"):
-        model_of(heads()[0]).fine_logits(torch.zeros(10, 8), (3, 4))
 
 
 def test_parts_that_do_not_fit_are_refused() -> None:

@@ -112,7 +112,7 @@ def test_mended_classes_are_as_many_as_before_and_all_in_use(seed: int, classes:
     cosine = count * random.random((24, 24))
     found = Borders(count + count.T, cosine + cosine.T, cosine + cosine.T)
     labels = divide(pairs, classes, Way(classes), seed)
-    mended = mend(pairs, found, labels, Way(classes))
+    mended = mend(pairs, found, labels, Way(classes), 64)
     assert set(mended.tolist()) == set(range(classes))
     if classes < 4:
         np.testing.assert_array_equal(mended, labels)
@@ -126,7 +126,7 @@ def test_where_all_borders_are_hard_classes_stay_as_they_are() -> None:
     found = Borders(count, np.where(thing[:, None] == thing[None], 0.8, 0.4) * count, 0.65 * count)
     labels = divide(pairs, 8, Way(8), seed=0)
     assert adjusted_rand_score(labels, thing) == 1
-    assert adjusted_rand_score(labels, mend(pairs, found, labels, Way(8))) == 1
+    assert adjusted_rand_score(labels, mend(pairs, found, labels, Way(8), 64)) == 1
 
 
 def test_classes_cut_through_a_thing_are_joined_where_the_spectrum_half_agrees() -> None:
@@ -140,7 +140,7 @@ def test_classes_cut_through_a_thing_are_joined_where_the_spectrum_half_agrees()
     inside = np.where(np.arange(45) < 20, 0.8, 0.79)  # of two soft borders the strip's are the softer
     count = np.where(thing[:, None] == thing[None], 100.0, 4.0)
     cosine = np.where(thing[:, None] == thing[None], inside[:, None], 0.4) * count
-    mended = mend(pairs, Borders(count, cosine, 0.65 * count), labels, Way(8))
+    mended = mend(pairs, Borders(count, cosine, 0.65 * count), labels, Way(8), 64)
     assert labels[9] != labels[15]
     assert mended[9] == mended[15]
     assert len(set(mended.tolist())) == 8

@@ -42,16 +42,16 @@ def test_draws_differ_and_each_counts_adjacent_patches_on_its_own_codebook() -> 
             np.testing.assert_allclose(found, adjacent_cosines(metric.project(source.tokens(i)), source.grid(i)), atol=1e-6)
         assert draw.pairs.joint.sum() == pytest.approx(1)
         np.testing.assert_allclose(draw.pairs.same_image, same_image_pairs(grids, len(draw.book)))
-    found, labels = classes_of_draws(draws, 3, Way(3), seed=0)
+    found, labels = classes_of_draws(draws, 3, Way(3), 64, seed=0)
     assert any(found is draw for draw in draws)
     assert set(labels.tolist()) == {0, 1, 2}
     with pytest.raises(StegoError, match="classes 32"):
-        classes_of_draws([_flat(draw) for draw in draws], 32, Way(32), seed=0)
-    assert classes_of_draws([_flat(draws[0]), draws[1]], 3, Way(3), seed=0)[0] is draws[1]
+        classes_of_draws([_flat(draw) for draw in draws], 32, Way(32), 64, seed=0)
+    assert classes_of_draws([_flat(draws[0]), draws[1]], 3, Way(3), 64, seed=0)[0] is draws[1]
     few = replace(draws[0], pairs=Pairs(np.full((2, 2), 0.25), np.zeros((2, 2))))
-    assert classes_of_draws([few, draws[1]], 3, Way(3), seed=0)[0] is draws[1]
+    assert classes_of_draws([few, draws[1]], 3, Way(3), 64, seed=0)[0] is draws[1]
     with pytest.raises(StegoError, match="classes 3: a draw holds only 2 distinct features"):
-        classes_of_draws([few], 3, Way(3), seed=0)
+        classes_of_draws([few], 3, Way(3), 64, seed=0)
 
 
 def test_a_split_counts_each_half_apart() -> None:
