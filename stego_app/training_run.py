@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.backbone import Backbone
 from models.backbone_sources import load_backbone
 from models.errors import StegoError
 from stego_app import LARGEST_SEED
@@ -43,6 +42,7 @@ from stego_app.training.collapse import find_collapse
 from stego_app.training.fine_clusters import split_classes
 from stego_app.training.shifts import check_shifts
 from stego_app.training.stego import StegoConfig, codes_of, train_stego
+from stego_app.training_input import TrainingInput, reader, training_input
 from stego_app.training_insights import explain_training, recluster, rediscovery
 from stego_app.training_scores import training_scores
 
@@ -68,8 +68,7 @@ class TrainConfig(BaseModel):
         backbone, block: see `models.backbone_sources.load_backbone`.
         objective: "auto" (the shift-free correspondence loss, nothing to tune) or "stego" (the paper's).
         classes: how many, or "auto".
-        resolution: short side for the backbone, in pixels; at larger ones patches say more of details and less of what they are part of
-            (docs/results.md has both).
+        resolution: short side for the backbone, in pixels, or "auto": see `stego_app.features.detail`.
         brighten: dark images, before the backbone sees them; false where darkness is what tells things apart.
         crops: "five" to take features from STEGO's five crops of each image.
         seed: the same seed gives the same file on the same machine.
@@ -86,7 +85,7 @@ class TrainConfig(BaseModel):
     block: int | None = Field(default=None, ge=0)
     objective: Literal["auto", "stego"] = "auto"
     classes: Annotated[int, Field(ge=1, le=MAX_CLASSES)] | Literal["auto"] = "auto"
-    resolution: int = Field(default=224, ge=28, le=4096)
+    resolution: Annotated[int, Field(ge=28, le=4096)] | Literal["auto"] = "auto"
     brighten: bool = True
     crops: Literal["none", "five"] = "none"
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
@@ -143,10 +142,10 @@ def train_segmenter(config: TrainConfig, out: Path, *, report: Path | None = Non
     if folder.exists() and not folder.is_dir():
         raise StegoError(f"--report {folder}: is a file; expected a folder")
     dataset = open_dataset(config.data, split=config.split, layout=config.layout, labels=config.labels)
-    backbone = load_backbone(config.backbone, config.block)
-    cache = _features(config, dataset, backbone, progress)
-    found = _stego(config, cache, progress) if config.objective == "stego" else _discovered(config, dataset, cache, backbone, progress)
-    model = _segmenter_model(config, cache, backbone, found, progress)
+    given = training_input(dataset, load_backbone(config.backbone, config.block), config.resolution, progress)
+    cache = _features(config, given, progress)
+    found = _find(config, given, cache, progress)
+    model = _segmenter_model(config, given, cache, found, progress)
     save_segmenter(out, model)
     warnings = collapse_warnings(model, cache, config.seed, config.objective)
     segmenter = Segmenter(model, device=config.device, precision=config.precision)
@@ -178,8 +177,10 @@ def compute_features(config: TrainConfig, shard: Shard, progress: Progress = sil
     images = len(dataset.samples)
     if not part.samples:
         return PartResult(0, images)
+    # The size is that of the whole, so that all parts and the training take the same.
+    given = training_input(dataset, load_backbone(config.backbone, config.block), config.resolution, progress)
     try:
-        cache = _features(config, part, load_backbone(config.backbone, config.block), progress)
+        cache = _features(config, replace(given, dataset=part), progress)
     except NothingReadError as error:
         return PartResult(0, images, _named(error.failures))
     return PartResult(len(cache), images, _named(cache.failures))
@@ -198,46 +199,46 @@ def fit_clusters(config: TrainConfig, images: Sequence[Path], progress: Progress
     closed = config.model_copy(update={"discovery": config.discovery.model_copy(update={"head": "lookup"})})
     samples = [Sample(path, path.with_suffix("").as_posix()) for path in images]
     dataset = Dataset("images", config.data, samples, None, LabelRule.plain(None))
-    backbone = load_backbone(config.backbone, config.block)
-    cache = _features(closed, dataset, backbone, progress)
-    return _segmenter_model(closed, cache, backbone, _discovered(closed, dataset, cache, backbone, progress), progress)
+    given = training_input(dataset, load_backbone(config.backbone, config.block), config.resolution, progress)
+    cache = _features(closed, given, progress)
+    return _segmenter_model(closed, given, cache, _find(closed, given, cache, progress), progress)
 
 
-def _features(config: TrainConfig, dataset: Dataset, backbone: Backbone, progress: Progress) -> FeatureCache:
+def _features(config: TrainConfig, given: TrainingInput, progress: Progress) -> FeatureCache:
     return FeatureCache.build(
-        [sample.image for sample in dataset.samples],
-        backbone,
-        resolution=config.resolution,
+        [sample.image for sample in given.dataset.samples],
+        given.backbone,
+        resolution=given.resolution,
         crops=config.crops,
         device=config.device,
         precision=config.precision,
         brighten=config.brighten,
         batch_size=config.batch_size,
         folder=config.cache,
-        read=_reader(dataset),
+        read=reader(given.dataset),
         progress=progress,
     )
 
 
-def _reader(dataset: Dataset) -> Callable[[Path], npt.NDArray[np.uint8]]:
-    """The data set's own way to read an image by its path: some layouts keep tiles in files that are no pictures."""
-    by_path = {sample.image: sample for sample in dataset.samples}
-    return lambda path: dataset.read_image(by_path[path])
+def _find(config: TrainConfig, given: TrainingInput, cache: FeatureCache, progress: Progress) -> _Found:
+    """Clusters by the objective asked for, with what there is to know of them and of the input."""
+    found = _stego(config, cache, progress) if config.objective == "stego" else _discovered(config, given, cache, progress)
+    return replace(found, notes=[*given.notes, *found.notes])
 
 
-def _discovered(config: TrainConfig, dataset: Dataset, cache: FeatureCache, backbone: Backbone, progress: Progress) -> _Found:
+def _discovered(config: TrainConfig, given: TrainingInput, cache: FeatureCache, progress: Progress) -> _Found:
     by_path = dict(zip(cache.paths, cache.keys, strict=True))
     pairs = cached_crop_pairs(
         config.cache or default_cache_folder(),
         [key.split("#")[0] for key in by_path.values()],
         list(by_path),
-        backbone,
-        resolution=config.resolution,
+        given.backbone,
+        resolution=given.resolution,
         seed=config.seed,
         device=config.device,
         precision=config.precision,
         brighten=config.brighten,
-        read=_reader(dataset),
+        read=reader(given.dataset),
         progress=progress,
     )
     classes = None if config.classes == "auto" else config.classes
@@ -270,7 +271,7 @@ def _stego(config: TrainConfig, cache: FeatureCache, progress: Progress) -> _Fou
     return _Found(clusters, recluster(cache, clusters, classes), [], {name: values for name, values in result.losses.items() if values}, result.histograms)
 
 
-def _segmenter_model(config: TrainConfig, cache: FeatureCache, backbone: Backbone, found: _Found, progress: Progress) -> SegmenterModel:
+def _segmenter_model(config: TrainConfig, given: TrainingInput, cache: FeatureCache, found: _Found, progress: Progress) -> SegmenterModel:
     provenance: dict[str, Any] = {
         "objective": config.objective,
         "config": _stored(config),
@@ -281,8 +282,8 @@ def _segmenter_model(config: TrainConfig, cache: FeatureCache, backbone: Backbon
     shares = cluster_shares(found.clusters, cache, config.seed)
     prototypes = cluster_prototypes(found.clusters, cache.sample(_SHARE_TOKENS, config.seed)[0])
     agreement = fit_agreement(found.clusters, cache, seed=config.seed, progress=progress)
-    settings = SegmenterSettings(resolution=config.resolution, brighten=config.brighten)
-    return SegmenterModel(backbone, config.backbone, found.clusters, shares, settings, (), provenance, agreement, prototypes)
+    settings = SegmenterSettings(resolution=given.resolution, brighten=config.brighten)
+    return SegmenterModel(given.backbone, config.backbone, found.clusters, shares, settings, (), provenance, agreement, prototypes)
 
 
 def _stored(config: TrainConfig) -> dict[str, Any]:
@@ -319,7 +320,7 @@ def _explanation(config: TrainConfig, segmenter: Segmenter, dataset: Dataset, ca
         segmenter,
         cache,
         found.refit,
-        _reader(dataset),
+        reader(dataset),
         out,
         threshold=found.threshold,
         objective=config.objective,

@@ -40,5 +40,7 @@ class FitOptions(BaseModel):
         default="cluster", description="`cluster` finds classes in closed form, in a minute or two; `train` also trains a head and writes a report."
     )
     classes: int | None = Field(default=None, ge=1, le=255, description="How many classes; found from the images if absent.")
-    resolution: int | None = Field(default=None, ge=28, le=4096, description="Short side for the backbone in pixels.")
+    resolution: int | None = Field(
+        default=None, ge=28, le=4096, description="Short side for the backbone in pixels; what the images ask for, 224 or 448, if absent."
+    )
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED, description="The same seed gives the same model on the same machine.")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from benchmarks.bench.variants import VARIANTS
 from models.errors import StegoError
+from stego_app.data import Dataset, open_dataset
 from stego_app.features import Resolution
-from stego_app.training_run import TrainConfig
+from stego_app.features.detail import choose_resolution
+from stego_app.training_input import reader
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,21 @@ def variant_tasks(names: list[str]) -> list[Task]:
     return [Task(VARIANTS[name].title, name, None, None, VARIANTS[name].size, variant=True) for name in names]
 
 
-OWN_SIZE: int = TrainConfig.model_fields["resolution"].default
-"""Short side at which the backbone sees folders that are not listed above: what `stego train` takes."""
-
-
-def own_tasks(folders: list[str], data: Path) -> list[Task]:
+def own_tasks(folders: list[str], data: Path, patch: int) -> list[Task]:
     """Tasks of other labelled folders below ``data``, in any layout that the program reads: each is fitted and scored on all its images.
+
+    Images are seen as large as `stego train` would have it for a backbone of this ``patch`` size.
 
     Raises:
         StegoError: a folder that is not there.
     """
     if absent := [folder for folder in folders if not (data / folder).is_dir()]:
         raise StegoError(f"--folders {absent[0]!r}: expected a folder of images with labels below {data}")
-    return [Task(folder, folder, None, None, OWN_SIZE) for folder in folders]
+    return [Task(folder, folder, None, None, _own_size(open_dataset(data / folder), patch)) for folder in folders]
+
+
+def _own_size(dataset: Dataset, patch: int) -> int:
+    return choose_resolution([sample.image for sample in dataset.samples], patch, reader(dataset)).resolution
 
 
 def present(tasks: list[Task], data: Path) -> tuple[list[Task], list[str]]:

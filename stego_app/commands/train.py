@@ -21,7 +21,9 @@ def train(
     ] = None,
     backbone: Annotated[str | None, typer.Option("--backbone", "-b", help="'default', a backbone file, a .pth, or any timm ViT name.")] = None,
     block: Annotated[int | None, typer.Option(min=0, help="Block whose tokens are taken; the backbone's own choice if not given.")] = None,
-    resolution: Annotated[int | None, typer.Option(help="Short side for the backbone, in pixels; 224 if not given.")] = None,
+    resolution: Annotated[
+        str | None, typer.Option(help="Short side for the backbone, in pixels, or 'auto': 224, and 448 where images show things smaller than its patches.")
+    ] = None,
     crops: Annotated[str | None, typer.Option(help="'none', or 'five' for STEGO's five crops an image.")] = None,
     layout: Annotated[str | None, typer.Option(help="auto, folder, camvid, cocostuff27, cityscapes27 or potsdam3.")] = None,
     split: Annotated[str | None, typer.Option(help="The split to train on, where the layout has splits.")] = None,
@@ -44,17 +46,15 @@ def train(
     from stego_app.shard import Shard
     from stego_app.training_run import TrainConfig, compute_features, train_segmenter
 
-    if classes is not None and classes != "auto" and not classes.isdigit():
-        raise StegoError(f"--classes {classes}: expected a number or 'auto'")
     given = {
         "data": str(data),
-        "classes": int(classes) if classes and classes.isdigit() else classes,
+        "classes": _number_or_auto("--classes", classes),
         "objective": objective,
         "stego.shifts": shifts,
         "stego.steps": steps,
         "backbone": backbone,
         "block": block,
-        "resolution": resolution,
+        "resolution": _number_or_auto("--resolution", resolution),
         "crops": crops,
         "layout": layout,
         "split": split,
@@ -77,3 +77,11 @@ def train(
         typer.echo(line)
     typer.echo(f"wrote {out}: {result.classes} classes, {result.fine} fine clusters; the report is {result.report}")
     leave_with(result.failures)
+
+
+def _number_or_auto(option: str, given: str | None) -> int | str | None:
+    if given is None or given == "auto":
+        return given
+    if not given.isdigit():
+        raise StegoError(f"{option} {given}: expected a number or 'auto'")
+    return int(given)

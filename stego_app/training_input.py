@@ -1,0 +1,45 @@
+"""What a training looks at, and at which size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from models.backbone import Backbone
+from stego_app.data import Dataset
+from stego_app.features.detail import LARGER, USUAL, choose_resolution
+from stego_app.progress import Progress
+
+
+@dataclass(frozen=True)
+class TrainingInput:
+    """A ``dataset`` as ``backbone`` sees it: with a short side of ``resolution`` pixels; ``notes``: what was decided, in plain words."""
+
+    dataset: Dataset
+    backbone: Backbone
+    resolution: int
+    notes: Sequence[str] = ()
+
+
+def training_input(dataset: Dataset, backbone: Backbone, resolution: int | Literal["auto"], progress: Progress) -> TrainingInput:
+    """The images at the ``resolution`` given, or at the one that they ask for."""
+    if resolution != "auto":
+        return TrainingInput(dataset, backbone, resolution)
+    paths = [sample.image for sample in dataset.samples]
+    chosen, kept = choose_resolution(paths, backbone.patch_size, reader(dataset), progress)
+    smaller = (
+        f"the images show things smaller than a patch at {USUAL} pixels (patches keep {kept:.0%} of what colours vary by), so they were looked at with "
+        f"{LARGER}, which takes about five times as long; --resolution {USUAL} is quicker"
+    )
+    return TrainingInput(dataset, backbone, chosen, [smaller] if chosen == LARGER else [])
+
+
+def reader(dataset: Dataset) -> Callable[[Path], npt.NDArray[np.uint8]]:
+    """The data set's own way to read an image by its path: some layouts keep tiles in files that are no pictures."""
+    by_path = {sample.image: sample for sample in dataset.samples}
+    return lambda path: dataset.read_image(by_path[path])
