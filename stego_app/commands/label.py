@@ -177,7 +177,9 @@ def _run(
 
         segmenter: LabellingSegmenter
         with TemporaryDirectory(prefix="stego-") as stills:
-            segmenter = Segmenter.fit(pictures(plans, Path(stills)), **options)  # type: ignore[arg-type]  # one set of options for both
+            segmenter = fitted = Segmenter.fit(pictures(plans, Path(stills)), **options)  # type: ignore[arg-type]  # one set of options for both
+        for note in fitted.model.provenance["notes"]:
+            typer.echo(note)
     else:
         segmenter = opened()
     if dry_run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,13 @@ FAST = ["--classes", "2", "--set", "discovery.codes=16", "--set", "discovery.ste
 
 @pytest.fixture
 def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three pictures of cells of random colours, smaller than a patch."""
+    """Three pictures of cells of random colours, 7 pixels wide at 224."""
     monkeypatch.setenv("STEGO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("stego_app.discovery.crop_pairs._VIEWS", 6)  # 240 of them at 448 pixels take half a minute
     (tmp_path / "cells").mkdir()
     for number in range(3):
-        colours = np.random.default_rng(number).integers(0, 256, (16, 16, 3)).astype(np.uint8)
-        Image.fromarray(colours.repeat(4, 0).repeat(4, 1)).save(tmp_path / "cells" / f"{number}.png")
+        colours = np.random.default_rng(number).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+        Image.fromarray(colours.repeat(2, 0).repeat(2, 1)).save(tmp_path / "cells" / f"{number}.png")
     return tmp_path / "cells"
 
 
@@ -51,6 +53,14 @@ def test_small_things_are_looked_at_larger_and_the_report_says_so(
     said = "smaller than a patch at 224 pixels"
     notes = json.loads((tmp_path / "cells.report" / "report.json").read_text())["notes"]
     assert (said in capsys.readouterr().out) is any(said in note for note in notes) is (expected == 448)
+
+
+def test_labelling_that_finds_its_own_classes_says_so_too(
+    cells: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Segmenter, "fit", partial(Segmenter.fit, backbone=str(backbone)))  # the embedded one takes a minute
+    assert stego(monkeypatch, "label", cells, tmp_path / "out", "--fit", "--classes", 2, "--no-crf", "--jobs", 1) == 0
+    assert "smaller than a patch at 224 pixels" in capsys.readouterr().out
 
 
 def test_large_things_are_seen_as_usual(cells: Path, backbone: Path) -> None:

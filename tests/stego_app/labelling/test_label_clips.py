@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -209,13 +210,16 @@ def test_classes_are_found_in_images_and_in_frames_of_clips(folder: Path, monkey
 
     asked: list[list[tuple[int, ...]]] = []
 
-    def fit(images: list[Path], **_options: Any) -> ColourSegmenter:
+    def fit(images: list[Path], **_options: Any) -> Any:
         asked.append([Image.open(path).size for path in images])
-        return ColourSegmenter()
+        fitted: Any = ColourSegmenter()
+        fitted.model = SimpleNamespace(provenance={"notes": ["what was noticed"]})
+        return fitted
 
     monkeypatch.setattr(Segmenter, "fit", fit)
     (folder / "text.mkv").write_text("no video")
     result = label(str(folder), "out", "--fit")
     assert result.exit_code == 1  # the clip that cannot be read
     assert sorted(asked[0]) == sorted([Image.open(folder / "a.png").size, *[(64, 48)] * FRAMES])
+    assert "what was noticed\n" in result.output
     assert "labelled 2 of 3" in result.output
