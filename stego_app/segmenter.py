@@ -98,10 +98,12 @@ class Segmenter:
         seed: int = 0,
         runtime: str | None = None,
         progress: Progress = silent,
+        tell: Callable[[str], None] = log.info,
     ) -> Segmenter:
         """A segmenter whose classes are those of the image files given: features and closed-form clusters, no gradient step.
 
-        Features for the fit are torch's; ``runtime`` (see `load`) is for what is labelled afterwards.
+        Features for the fit are torch's; ``runtime`` (see `load`) is for what is labelled afterwards. ``resolution`` None is what the images ask
+        for, and ``tell`` hears of it where that takes longer.
 
         Raises:
             StegoError: no readable image, or more classes asked for than the images can tell apart.
@@ -115,7 +117,7 @@ class Segmenter:
         given = {"data": folder, "resolution": resolution, "seed": seed, "device": device, "backbone": backbone, "classes": classes, "cache": cache}
         check_request(runtime, "auto")  # before minutes of work
         config = load_settings(TrainConfig, file=None, overrides=[], fields=given)
-        return cls(fit_clusters(config, images, progress), device=device, name=folder.name, runtime=runtime)
+        return cls(fit_clusters(config, images, progress, tell), device=device, name=folder.name, runtime=runtime)
 
     # What it knows -----------------------------------------------------------------------------------------------
 

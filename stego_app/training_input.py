@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,10 @@ from stego_app.data import Dataset
 from stego_app.features.detail import LARGER, USUAL, choose_resolution
 from stego_app.progress import Progress
 
+Tell = Callable[[str], None]
+"""Gets one line on what is decided before long work."""
+log = logging.getLogger("stego.training")
+
 
 @dataclass(frozen=True)
 class TrainingInput:
@@ -26,17 +31,20 @@ class TrainingInput:
     notes: Sequence[str] = ()
 
 
-def training_input(dataset: Dataset, backbone: Backbone, resolution: int | Literal["auto"], progress: Progress) -> TrainingInput:
-    """The images at the ``resolution`` given, or at the one that they ask for."""
+def training_input(dataset: Dataset, backbone: Backbone, resolution: int | Literal["auto"], progress: Progress, tell: Tell) -> TrainingInput:
+    """The images at the ``resolution`` given, or at the one that they ask for; ``tell`` hears of what takes longer before it does."""
     if resolution != "auto":
         return TrainingInput(dataset, backbone, resolution)
     paths = [sample.image for sample in dataset.samples]
     chosen, kept = choose_resolution(paths, backbone.patch_size, reader(dataset), progress)
     smaller = (
-        f"the images show things smaller than a patch at {USUAL} pixels (patches keep {kept:.0%} of what colours vary by), so they were looked at with "
+        f"the images show things smaller than a patch at {USUAL} pixels (patches keep {kept:.0%} of what colours vary by), so they are looked at with "
         f"{LARGER}, which takes about five times as long; --resolution {USUAL} is quicker"
     )
-    return TrainingInput(dataset, backbone, chosen, [smaller] if chosen == LARGER else [])
+    notes = [smaller] if chosen == LARGER else []
+    for note in notes:
+        tell(note)
+    return TrainingInput(dataset, backbone, chosen, notes)
 
 
 def reader(dataset: Dataset) -> Callable[[Path], npt.NDArray[np.uint8]]:

@@ -42,7 +42,7 @@ from stego_app.training.collapse import find_collapse
 from stego_app.training.fine_clusters import split_classes
 from stego_app.training.shifts import check_shifts
 from stego_app.training.stego import StegoConfig, codes_of, train_stego
-from stego_app.training_input import TrainingInput, reader, training_input
+from stego_app.training_input import Tell, TrainingInput, log, reader, training_input
 from stego_app.training_insights import explain_training, recluster, rediscovery
 from stego_app.training_scores import training_scores
 
@@ -121,10 +121,11 @@ class _Found:
     threshold: float | None = None
 
 
-def train_segmenter(config: TrainConfig, out: Path, *, report: Path | None = None, progress: Progress = silent) -> TrainResult:
+def train_segmenter(config: TrainConfig, out: Path, *, report: Path | None = None, progress: Progress = silent, tell: Tell = log.info) -> TrainResult:
     """Train a segmenter on ``config.data``, write it to ``out`` and its report into a folder beside it.
 
-    Nothing about the result is chosen with labels: where there are some, they only fill a table of the report.
+    Nothing about the result is chosen with labels: where there are some, they only fill a table of the report. ``tell`` hears, before it begins, of
+    what makes the work longer.
 
     Raises:
         StegoError: anything a user can mend: no images, an unknown backbone, too many classes, a full disk …
@@ -142,7 +143,7 @@ def train_segmenter(config: TrainConfig, out: Path, *, report: Path | None = Non
     if folder.exists() and not folder.is_dir():
         raise StegoError(f"--report {folder}: is a file; expected a folder")
     dataset = open_dataset(config.data, split=config.split, layout=config.layout, labels=config.labels)
-    given = training_input(dataset, load_backbone(config.backbone, config.block), config.resolution, progress)
+    given = training_input(dataset, load_backbone(config.backbone, config.block), config.resolution, progress, tell)
     cache = _features(config, given, progress)
     found = _find(config, given, cache, progress)
     model = _segmenter_model(config, given, cache, found, progress)
@@ -164,7 +165,7 @@ class PartResult:
     failures: Sequence[tuple[str, str]] = ()
 
 
-def compute_features(config: TrainConfig, shard: Shard, progress: Progress = silent) -> PartResult:
+def compute_features(config: TrainConfig, shard: Shard, progress: Progress = silent, tell: Tell = log.info) -> PartResult:
     """Put the features of one part of ``config.data`` into the cache, for a training that then finds them.
 
     Parts may be computed at the same time, by processes or machines that share the cache's folder.
@@ -178,7 +179,7 @@ def compute_features(config: TrainConfig, shard: Shard, progress: Progress = sil
     if not part.samples:
         return PartResult(0, images)
     # The size is that of the whole, so that all parts and the training take the same.
-    given = training_input(dataset, load_backbone(config.backbone, config.block), config.resolution, progress)
+    given = training_input(dataset, load_backbone(config.backbone, config.block), config.resolution, progress, tell)
     try:
         cache = _features(config, replace(given, dataset=part), progress)
     except NothingReadError as error:
@@ -190,7 +191,7 @@ def _named(failures: Sequence[Failure]) -> list[tuple[str, str]]:
     return [(str(failure.path), failure.reason) for failure in failures]
 
 
-def fit_clusters(config: TrainConfig, images: Sequence[Path], progress: Progress = silent) -> SegmenterModel:
+def fit_clusters(config: TrainConfig, images: Sequence[Path], progress: Progress = silent, tell: Tell = log.info) -> SegmenterModel:
     """Classes of ``images`` in closed form: no gradient step, no report, no file. ``config.data`` only names where they come from.
 
     Raises:
@@ -199,7 +200,7 @@ def fit_clusters(config: TrainConfig, images: Sequence[Path], progress: Progress
     closed = config.model_copy(update={"discovery": config.discovery.model_copy(update={"head": "lookup"})})
     samples = [Sample(path, path.with_suffix("").as_posix()) for path in images]
     dataset = Dataset("images", config.data, samples, None, LabelRule.plain(None))
-    given = training_input(dataset, load_backbone(config.backbone, config.block), config.resolution, progress)
+    given = training_input(dataset, load_backbone(config.backbone, config.block), config.resolution, progress, tell)
     cache = _features(closed, given, progress)
     return _segmenter_model(closed, given, cache, _find(closed, given, cache, progress), progress)
 

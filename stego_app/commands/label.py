@@ -177,7 +177,7 @@ def _run(
 
         segmenter: LabellingSegmenter
         with TemporaryDirectory(prefix="stego-") as stills:
-            segmenter = fitted = Segmenter.fit(pictures(plans, Path(stills)), **options)  # type: ignore[arg-type]  # one set of options for both
+            segmenter = fitted = Segmenter.fit(pictures(plans, Path(stills)), tell=partial(typer.echo, err=True), **options)  # type: ignore[arg-type]  # one set of options for both
         for note in fitted.model.provenance["notes"]:
             typer.echo(note)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -64,15 +65,16 @@ def train(
         "cache": str(cache) if cache else None,
     }
     settings = load_settings(TrainConfig, file=config, overrides=set_ or [], fields=given)
+    tell = partial(typer.echo, err=True)
     if shard is not None:
         part = Shard.parse(shard)
         with terminal_progress() as progress:
-            done = compute_features(settings, part, progress)
+            done = compute_features(settings, part, progress, tell)
         typer.echo(f"part {shard}: {done.found} features of {done.images} images are cached; when all parts are, run the same command without --shard")
         leave_with(done.failures)
         return
     with terminal_progress() as progress:
-        result = train_segmenter(settings, out, report=report or out.with_suffix(".report"), progress=progress)
+        result = train_segmenter(settings, out, report=report or out.with_suffix(".report"), progress=progress, tell=tell)
     for line in result.findings:
         typer.echo(line)
     typer.echo(f"wrote {out}: {result.classes} classes, {result.fine} fine clusters; the report is {result.report}")
