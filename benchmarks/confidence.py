@@ -34,7 +34,6 @@ from benchmarks.bench.methods import DEFAULT
 from benchmarks.bench.recipe import code_only, recipe_fingerprint
 from benchmarks.bench.scoring import Labelled
 from benchmarks.bench.tasks import SHARED, Task
-from benchmarks.bench.variants import reader
 from models.backbone_sources import load_backbone
 from models.errors import StegoError
 from stego_app.atomic import write_bytes
@@ -155,7 +154,7 @@ def fill(setting: Setting, seeds: Sequence[int]) -> None:
             dataset, cache = setting.features(tasks[0], split, DEFAULT)
             size, paths = setting.size(tasks[0]), list(dict.fromkeys(cache.paths))
             pairs = collect_crop_pairs(
-                paths, setting.backbone, resolution=size, seed=seed, device=setting.device, brighten=True, read=reader(dataset), progress=setting.progress
+                paths, setting.backbone, resolution=size, seed=seed, device=setting.device, brighten=True, read=dataset.reader(), progress=setting.progress
             )
             clusters = discover(cache, pairs, classes=len(dataset.class_names or ()), seed=seed, progress=setting.progress).model
             agreement = fit_agreement(clusters, cache, seed=seed, progress=setting.progress)

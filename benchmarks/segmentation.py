@@ -38,14 +38,14 @@ from stego_app.progress import terminal_progress
 def main() -> None:
     """Fill what is missing and print the table."""
     options = _options()
-    backbone = load_backbone(options.backbone, options.block)
-    tasks, absent = _tasks(options, backbone.patch_size)
+    tasks, absent = _tasks(options)
     for line in absent:
         print(line, file=sys.stderr)
     wanted = _listed("--methods", options.methods, list(METHODS.values()))
     methods = {title: method for title, method in METHODS.items() if method in wanted}
     seeds, crfs = [int(seed) for seed in options.seeds.split(",")], [False, True] if options.crf else [False]
     with terminal_progress() as progress:
+        backbone = load_backbone(options.backbone, options.block)
         setting = Setting(
             options.data, options.results, backbone, _resolution(options), options.steps, options.brighten, options.cache, options.device, progress
         )
@@ -88,13 +88,13 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _tasks(options: argparse.Namespace, patch: int) -> tuple[list[Task], list[str]]:
+def _tasks(options: argparse.Namespace) -> tuple[list[Task], list[str]]:
     """The columns asked for, and a line on each that is not there."""
     if options.variants:
         names = list(VARIANTS) if options.variants == "all" else _listed("--variants", options.variants, list(VARIANTS))
         return variant_tasks(names), []
     if options.folders:
-        return own_tasks(options.folders.split(","), options.data, patch), []
+        return own_tasks(options.folders.split(","), options.data), []
     known = [*SHARED, *PUBLISHED]
     folders = _listed("--tasks", options.tasks, [task.folder for task in known])
     tasks, absent = present([task for task in known if task.folder in folders], options.data)

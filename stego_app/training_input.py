@@ -5,11 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
-
-import numpy as np
-import numpy.typing as npt
 
 from models.backbone import Backbone
 from stego_app.data import Dataset
@@ -36,7 +32,7 @@ def training_input(dataset: Dataset, backbone: Backbone, resolution: int | Liter
     if resolution != "auto":
         return TrainingInput(dataset, backbone, resolution)
     paths = [sample.image for sample in dataset.samples]
-    chosen, kept = choose_resolution(paths, backbone.patch_size, reader(dataset), progress)
+    chosen, kept = choose_resolution(paths, backbone.patch_size, dataset.reader(), progress)
     smaller = (
         f"the images show things smaller than a patch at {USUAL} pixels (patches keep {kept:.0%} of what colours vary by), so they are looked at with "
         f"{LARGER}, which takes about five times as long; --resolution {USUAL} is quicker"
@@ -45,9 +41,3 @@ def training_input(dataset: Dataset, backbone: Backbone, resolution: int | Liter
     for note in notes:
         tell(note)
     return TrainingInput(dataset, backbone, chosen, notes)
-
-
-def reader(dataset: Dataset) -> Callable[[Path], npt.NDArray[np.uint8]]:
-    """The data set's own way to read an image by its path: some layouts keep tiles in files that are no pictures."""
-    by_path = {sample.image: sample for sample in dataset.samples}
-    return lambda path: dataset.read_image(by_path[path])

@@ -42,7 +42,7 @@ from stego_app.training.collapse import find_collapse
 from stego_app.training.fine_clusters import split_classes
 from stego_app.training.shifts import check_shifts
 from stego_app.training.stego import StegoConfig, codes_of, train_stego
-from stego_app.training_input import Tell, TrainingInput, log, reader, training_input
+from stego_app.training_input import Tell, TrainingInput, log, training_input
 from stego_app.training_insights import explain_training, recluster, rediscovery
 from stego_app.training_scores import training_scores
 
@@ -216,7 +216,7 @@ def _features(config: TrainConfig, given: TrainingInput, progress: Progress) -> 
         brighten=config.brighten,
         batch_size=config.batch_size,
         folder=config.cache,
-        read=reader(given.dataset),
+        read=given.dataset.reader(),
         progress=progress,
     )
 
@@ -239,7 +239,7 @@ def _discovered(config: TrainConfig, given: TrainingInput, cache: FeatureCache, 
         device=config.device,
         precision=config.precision,
         brighten=config.brighten,
-        read=reader(given.dataset),
+        read=given.dataset.reader(),
         progress=progress,
     )
     classes = None if config.classes == "auto" else config.classes
@@ -321,7 +321,7 @@ def _explanation(config: TrainConfig, segmenter: Segmenter, dataset: Dataset, ca
         segmenter,
         cache,
         found.refit,
-        reader(dataset),
+        dataset.reader(),
         out,
         threshold=found.threshold,
         objective=config.objective,

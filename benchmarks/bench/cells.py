@@ -15,8 +15,8 @@ import torch
 
 from benchmarks.bench.methods import DEFAULT, LINEAR, LINEAR_CODES, Fitted, Job, fit, method_key
 from benchmarks.bench.scoring import Labelled, plain, probe, score
-from benchmarks.bench.tasks import Task
-from benchmarks.bench.variants import reader, variant_folder
+from benchmarks.bench.tasks import Task, size_asked_for
+from benchmarks.bench.variants import variant_folder
 from models.backbone import Backbone
 from models.errors import StegoError
 from stego_app.atomic import write_bytes
@@ -55,7 +55,7 @@ class Setting:
 
     def size(self, task: Task) -> Resolution:
         """What the backbone sees of the task's images."""
-        return self.resolution or task.size
+        return self.resolution or task.size or size_asked_for(self.data / task.folder, self.backbone.patch_size)
 
     def features(self, task: Task, split: str | None, method: str) -> Labelled:
         """The images of a split with their features, as ``method`` is shown them."""
@@ -66,7 +66,7 @@ class Setting:
         if not paths:
             raise StegoError(f"{folder}: no image has a label; expected labels to score against")
         build = partial(FeatureCache.build, paths, self.backbone, resolution=self.size(task), device=self.device, brighten=brighten, folder=self.cache)
-        return dataset, build(read=reader(dataset), progress=self.progress)
+        return dataset, build(read=dataset.reader(), progress=self.progress)
 
 
 def cell_path(setting: Setting, task: Task, method: str, seed: int, crf: bool) -> Path:
@@ -121,7 +121,7 @@ def _fill_probe(setting: Setting, tasks: Sequence[Task], method: str, seed: int,
 
 def _job(setting: Setting, task: Task, labelled: Labelled, seed: int) -> Job:
     dataset, cache = labelled
-    size, read = setting.size(task), reader(dataset)
+    size, read = setting.size(task), dataset.reader()
     return Job(cache, _classes(labelled), seed, setting.steps, size, setting.backbone, setting.device, read, setting.progress)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from benchmarks.bench.variants import VARIANTS
 from models.errors import StegoError
-from stego_app.data import Dataset, open_dataset
+from stego_app.data import open_dataset
 from stego_app.features import Resolution
 from stego_app.features.detail import choose_resolution
-from stego_app.training_input import reader
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Task:
         name: column of the table.
         folder: of the data set, in the data folder; of a variant, its name.
         fit_split, score_split: splits of the layout; None for all images.
-        size: what the backbone sees: (height, width), or the short side.
+        size: what the backbone sees: (height, width), or the short side; None for what the images ask for, see `size_asked_for`.
         variant: the set is made from shared sets, see `benchmarks.bench.variants`.
     """
 
@@ -29,7 +29,7 @@ class Task:
     folder: str
     fit_split: str | None
     score_split: str | None
-    size: Resolution
+    size: Resolution | None
     variant: bool = False
 
 
@@ -53,21 +53,22 @@ def variant_tasks(names: list[str]) -> list[Task]:
     return [Task(VARIANTS[name].title, name, None, None, VARIANTS[name].size, variant=True) for name in names]
 
 
-def own_tasks(folders: list[str], data: Path, patch: int) -> list[Task]:
+def own_tasks(folders: list[str], data: Path) -> list[Task]:
     """Tasks of other labelled folders below ``data``, in any layout that the program reads: each is fitted and scored on all its images.
-
-    Images are seen as large as `stego train` would have it for a backbone of this ``patch`` size.
 
     Raises:
         StegoError: a folder that is not there.
     """
     if absent := [folder for folder in folders if not (data / folder).is_dir()]:
         raise StegoError(f"--folders {absent[0]!r}: expected a folder of images with labels below {data}")
-    return [Task(folder, folder, None, None, _own_size(open_dataset(data / folder), patch)) for folder in folders]
+    return [Task(folder, folder, None, None, None) for folder in folders]
 
 
-def _own_size(dataset: Dataset, patch: int) -> int:
-    return choose_resolution([sample.image for sample in dataset.samples], patch, reader(dataset)).resolution
+@cache
+def size_asked_for(folder: Path, patch: int) -> int:
+    """Short side at which `stego train` shows the images of ``folder`` to a backbone of this ``patch`` size."""
+    dataset = open_dataset(folder)
+    return choose_resolution([sample.image for sample in dataset.samples], patch, dataset.reader()).resolution
 
 
 def present(tasks: list[Task], data: Path) -> tuple[list[Task], list[str]]:

@@ -153,9 +153,3 @@ def named(dataset: Dataset) -> list[str]:
 
 
 Reader = Callable[[Path], Bytes]
-
-
-def reader(dataset: Dataset) -> Reader:
-    """Reads an image of ``dataset`` by its path, as its layout stores it."""
-    samples = {sample.image: sample for sample in dataset.samples}
-    return lambda path: dataset.read_image(samples[path])

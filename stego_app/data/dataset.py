@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -109,6 +109,11 @@ class Dataset:
             ImageError: the file cannot be read.
         """
         return read_image(sample.image)
+
+    def reader(self) -> Callable[[Path], npt.NDArray[np.uint8]]:
+        """`read_image` by the path of a sample: some layouts keep tiles in files that are no pictures."""
+        by_path = {sample.image: sample for sample in self.samples}
+        return lambda path: self.read_image(by_path[path])
 
     def read_label(self, sample: Sample) -> npt.NDArray[np.uint8]:
         """Classes (H, W) uint8, 0 to K-1, 255 for void.

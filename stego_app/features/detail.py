@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from models.errors import StegoError
+from stego_app.data.dataset import evenly
 from stego_app.features.extract import resize_for_backbone
 from stego_app.progress import Progress, silent
 
@@ -56,7 +57,7 @@ def choose_resolution(paths: Sequence[Path], patch: int, read: Callable[[Path], 
         read: a path to (H, W, 3) uint8 RGB.
         progress: called as ``progress("detail", done, total)``.
     """
-    looked_at = [paths[number] for number in np.unique(np.linspace(0, len(paths) - 1, _LOOKED_AT).round().astype(int))] if paths else []
+    looked_at = evenly(paths, _LOOKED_AT)
     kept = []
     for number, path in enumerate(looked_at, start=1):
         with suppress(StegoError):  # the features are built from all images: what cannot be read is told there

@@ -65,7 +65,6 @@ def teach(
         raise StegoError(f"{dataset.root}: no image has a label; expected label images of the same names, see --labels")
     space = class_space(dataset, labelled, progress)
     called = [_class_name(dataset, name) for name in space.names]
-    by_path = {sample.image: sample for sample in dataset.samples}
     features = FeatureCache.build(
         [sample.image for sample in dataset.samples],
         segmenter.model.backbone,
@@ -74,7 +73,7 @@ def teach(
         device=device,
         batch_size=batch_size,
         folder=cache,
-        read=lambda path: dataset.read_image(by_path[path]),
+        read=dataset.reader(),
         progress=progress,
     )
     failures = [(str(failure.path), failure.reason) for failure in features.failures]

@@ -149,11 +149,13 @@ def test_every_variant_is_a_task() -> None:
     assert all(task.variant for task in tasks)
 
 
-def test_an_own_folder_is_a_task_on_all_its_images_and_an_absent_one_is_named(tmp_path: Path) -> None:
+def test_an_own_folder_is_a_task_on_all_its_images_and_an_absent_one_is_named(tmp_path: Path, tiny_backbone: Backbone) -> None:
     labelled_folder(tmp_path / "leaves", 2)
-    assert own_tasks(["leaves"], tmp_path, 16) == [Task("leaves", "leaves", None, None, 224)]
+    [task] = own_tasks(["leaves"], tmp_path)
+    assert task == Task("leaves", "leaves", None, None, None)
+    assert replace(setting_of(tmp_path, tiny_backbone), data=tmp_path).size(task) == 224
     with pytest.raises(StegoError, match="--folders 'roots': expected a folder of images with labels"):
-        own_tasks(["leaves", "roots"], tmp_path, 16)
+        own_tasks(["leaves", "roots"], tmp_path)
 
 
 def test_scores_are_those_of_a_perfect_prediction(tmp_path: Path, tiny_backbone: Backbone) -> None:
