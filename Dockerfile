@@ -9,11 +9,12 @@ COPY . .
 # The wheel, and the versions it was tested with.
 RUN uv build --wheel --out-dir /dist \
  && python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["tool"]["uv"]["constraint-dependencies"]))' > /dist/constraints.txt
+# With bytecode: the user below may not write any, and each process that starts would compile torch anew, which more than doubles the time of loading a model.
 # torch's CPU wheels: the usual ones bring several GB of CUDA along, but work as well where only the package registry is reached (--build-arg TORCH_BACKEND=).
 ARG TORCH_BACKEND=cpu
 ARG EXTRAS=redis,onnx
 RUN uv venv /opt/stego \
- && uv pip install --python /opt/stego/bin/python --no-cache --constraint /dist/constraints.txt \
+ && uv pip install --python /opt/stego/bin/python --no-cache --compile-bytecode --constraint /dist/constraints.txt \
       ${TORCH_BACKEND:+--torch-backend "$TORCH_BACKEND"} "$(echo /dist/*.whl)[$EXTRAS]"
 
 FROM python:3.12-slim
