@@ -33,11 +33,11 @@ def training_input(dataset: Dataset, backbone: Backbone, resolution: int | Liter
         return TrainingInput(dataset, backbone, resolution)
     paths = [sample.image for sample in dataset.samples]
     chosen, kept = choose_resolution(paths, backbone.patch_size, dataset.reader(), progress)
+    if chosen != LARGER:
+        return TrainingInput(dataset, backbone, chosen)
     smaller = (
         f"the images show things smaller than a patch at {USUAL} pixels (patches keep {kept:.0%} of what colours vary by), so they are looked at with "
         f"{LARGER}, which takes about five times as long; --resolution {USUAL} is quicker"
     )
-    notes = [smaller] if chosen == LARGER else []
-    for note in notes:
-        tell(note)
-    return TrainingInput(dataset, backbone, chosen, notes)
+    tell(smaller)
+    return TrainingInput(dataset, backbone, chosen, [smaller])

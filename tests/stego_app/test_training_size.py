@@ -22,7 +22,7 @@ FAST = ["--classes", "2", "--set", "discovery.codes=16", "--set", "discovery.ste
 def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three pictures of cells of random colours, 7 pixels wide at 224."""
     monkeypatch.setenv("STEGO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("stego_app.discovery.crop_pairs._VIEWS", 6)  # 240 of them at 448 pixels take half a minute
+    monkeypatch.setattr("stego_app.discovery.crop_pairs._VIEWS", 6)  # a hundred of them at 448 pixels take half a minute
     (tmp_path / "cells").mkdir()
     for number in range(3):
         colours = np.random.default_rng(number).integers(0, 256, (32, 32, 3)).astype(np.uint8)
